@@ -1,0 +1,246 @@
+"""The error tree.
+
+LightningError
+├── ActorError
+│   ├── ActorCrashed            the actor died while it was handling this ask
+│   ├── ActorStopped            the actor has ended and will not answer
+│   ├── AskCircle               actors would wait for each other for ever
+│   ├── MailboxFull             a full mailbox that rejects
+│   ├── RestartLimitExceeded    a child crashed more often than its supervisor allows
+│   └── UnhandledMessage        (also TypeError) the actor has no handler for this message
+├── StoreError
+│   ├── AttemptNotFound         (also ValueError)
+│   ├── InvalidTransition       (also ValueError) an ended rollout or attempt does not change
+│   ├── ResourcesNotFound       (also ValueError)
+│   ├── RolloutNotFound         (also ValueError)
+│   ├── SpansEvicted            (also RuntimeError) these spans were dropped to save memory
+│   └── WrongLoop               (also RuntimeError) the store is in use from another event loop
+├── RunnerError
+│   ├── AgentAbandoned          the agent swallowed its cancellation and was left behind
+│   ├── AgentResultError        (also TypeError) the agent returned what no rollout can hold
+│   ├── MissingResource         (also ValueError) the agent wants a resource that is not there
+│   ├── RolloutCancelled        the rollout was cancelled while it ran
+│   ├── RolloutTimeout          (also TimeoutError) the rollout reached a deadline
+│   └── RunnerNotReady          (also RuntimeError) the runner has no agent or store yet
+└── ConfigError                 (also ValueError)
+    ├── InvalidAgent            (also TypeError) a function that cannot be an agent
+    ├── MissingExtra            (also ImportError) an optional dependency is not installed
+    └── MissingPlaceholder      (also KeyError) a template wants a value that was not given
+
+Every error carries what it speaks of as attributes, so that code need not read the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = [
+    "ActorCrashed",
+    "ActorError",
+    "ActorStopped",
+    "AgentAbandoned",
+    "AgentResultError",
+    "AskCircle",
+    "AttemptNotFound",
+    "ConfigError",
+    "InvalidAgent",
+    "InvalidTransition",
+    "LightningError",
+    "MailboxFull",
+    "MissingExtra",
+    "MissingPlaceholder",
+    "MissingResource",
+    "ResourcesNotFound",
+    "RestartLimitExceeded",
+    "RolloutCancelled",
+    "RolloutNotFound",
+    "RolloutTimeout",
+    "RunnerError",
+    "RunnerNotReady",
+    "SpansEvicted",
+    "StoreError",
+    "UnhandledMessage",
+    "WrongLoop",
+]
+
+
+def _rebuild(cls: type[LightningError], state: dict[str, Any], args: tuple[Any, ...]) -> LightningError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class LightningError(Exception):
+    """Root of all errors that this library raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by state, so that subclasses may take any constructor arguments."""
+        return _rebuild, (type(self), dict(self.__dict__), self.args)
+
+    def __str__(self) -> str:
+        """The message alone (KeyError would quote it)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class ActorError(LightningError):
+    """Something went wrong between actors; ``actor`` is the name of the one spoken of."""
+
+    def __init__(self, message: str, *, actor: str = "") -> None:
+        super().__init__(message)
+        self.actor = actor
+
+
+class ActorCrashed(ActorError):
+    """The actor died while it was handling this ask; ``__cause__`` is what killed it."""
+
+
+class ActorStopped(ActorError):
+    """The actor has ended for good and will not answer."""
+
+
+class AskCircle(ActorError):
+    """Actors would wait for each other for ever; ``circle`` names them in order of asking."""
+
+    def __init__(self, message: str, *, circle: Sequence[str]) -> None:
+        super().__init__(message, actor=circle[0] if circle else "")
+        self.circle = tuple(circle)
+
+
+class MailboxFull(ActorError):
+    """The actor's mailbox is full and it rejects instead of letting the sender wait."""
+
+
+class RestartLimitExceeded(ActorError):
+    """A child crashed more often than its supervisor allows; ``__cause__`` is its last error."""
+
+
+class UnhandledMessage(ActorError, TypeError):
+    """The actor has no handler for a message of this type."""
+
+
+class StoreError(LightningError):
+    """The store could not do what was asked."""
+
+
+class RolloutNotFound(StoreError, ValueError):
+    """No rollout has this id."""
+
+    def __init__(self, rollout_id: str) -> None:
+        super().__init__(f"there is no rollout {rollout_id!r} in this store: check the id, or enqueue it first")
+        self.rollout_id = rollout_id
+
+
+class AttemptNotFound(StoreError, ValueError):
+    """The rollout has no attempt with this id."""
+
+    def __init__(self, rollout_id: str, attempt_id: str) -> None:
+        super().__init__(
+            f"rollout {rollout_id!r} has no attempt {attempt_id!r}: "
+            f"query_attempts({rollout_id!r}) lists those it has, dequeue or start_attempt makes one"
+        )
+        self.rollout_id = rollout_id
+        self.attempt_id = attempt_id
+
+
+class ResourcesNotFound(StoreError, ValueError):
+    """No resources have this id."""
+
+    def __init__(self, resources_id: str) -> None:
+        super().__init__(
+            f"there are no resources {resources_id!r} in this store: add_resources gives an id, "
+            f"update_resources makes this one"
+        )
+        self.resources_id = resources_id
+
+
+class InvalidTransition(StoreError, ValueError):
+    """An ended rollout or attempt does not change; ``before`` and ``after`` are its statuses."""
+
+    def __init__(self, message: str, *, before: str, after: str) -> None:
+        super().__init__(message)
+        self.before = before
+        self.after = after
+
+
+class SpansEvicted(StoreError, RuntimeError):
+    """The spans of this rollout were dropped because the store reached its memory threshold."""
+
+    def __init__(self, rollout_id: str) -> None:
+        super().__init__(
+            f"the spans of rollout {rollout_id!r} were evicted to keep the store within its memory threshold: "
+            f"read spans sooner, or raise eviction_memory_threshold"
+        )
+        self.rollout_id = rollout_id
+
+
+class WrongLoop(StoreError, RuntimeError):
+    """The store is in use from another event loop or thread."""
+
+
+class RunnerError(LightningError):
+    """A rollout could not be run to its end; ``rollout_id`` says which."""
+
+    def __init__(self, message: str, *, rollout_id: str | None = None) -> None:
+        super().__init__(message)
+        self.rollout_id = rollout_id
+
+
+class AgentAbandoned(RunnerError):
+    """The agent did not end when it was cancelled, and its task or thread was left behind."""
+
+
+class AgentResultError(RunnerError, TypeError):
+    """The agent returned something that is neither None, a number nor a list of spans."""
+
+
+class MissingResource(RunnerError, ValueError):
+    """The agent wants a resource that is not there; ``wanted`` and ``available`` say which."""
+
+    def __init__(
+        self, message: str, *, wanted: str, available: Sequence[str] = (), rollout_id: str | None = None
+    ) -> None:
+        super().__init__(message, rollout_id=rollout_id)
+        self.wanted = wanted
+        self.available = tuple(available)
+
+
+class RolloutCancelled(RunnerError):
+    """The rollout was cancelled while it ran."""
+
+
+class RolloutTimeout(RunnerError, TimeoutError):
+    """The rollout reached a deadline; ``seconds`` is the limit that it reached."""
+
+    def __init__(self, message: str, *, rollout_id: str | None = None, seconds: float | None = None) -> None:
+        super().__init__(message, rollout_id=rollout_id)
+        self.seconds = seconds
+
+
+class RunnerNotReady(RunnerError, RuntimeError):
+    """The runner has no agent or no store yet."""
+
+
+class ConfigError(LightningError, ValueError):
+    """An option, a component or a combination of them makes no sense."""
+
+
+class InvalidAgent(ConfigError, TypeError):
+    """This function cannot be an agent; the message shows a form that can."""
+
+
+class MissingExtra(ConfigError, ImportError):
+    """An optional dependency is not installed; ``extra`` is what brings it."""
+
+    def __init__(self, feature: str, *, extra: str) -> None:
+        super().__init__(f"{feature} needs the extra {extra!r}: pip install 'lightning-actors[{extra}]'")
+        self.extra = extra
+
+
+class MissingPlaceholder(ConfigError, KeyError):
+    """A template has placeholders that were given no value; ``missing`` names them."""
+
+    def __init__(self, message: str, *, missing: Sequence[str]) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)

@@ -1,0 +1,234 @@
+"""What an agent is given besides its task: models, prompts, and whatever the user's own algorithm learns.
+
+Source: names, fields and the proxy's address rule are those of Agent Lightning 0.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from string import Formatter
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+
+from lightning_actors.errors import ConfigError, MissingExtra, MissingPlaceholder
+from lightning_actors.types.core import AttemptedRollout, Record
+
+__all__ = ["LLM", "NamedResources", "PromptTemplate", "ProxyLLM", "Resource", "ResourceUnion", "ResourcesUpdate"]
+
+
+class Resource(BaseModel):
+    """Something that an agent needs and an algorithm may improve.
+
+    Subclass it, frozen as it is, to publish a kind of your own; give ``resource_type`` a Literal default so that it
+    can be told from the others when it is read back from a file or a network.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    resource_type: Any
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{n}={_short(v)}" for n, v in self.__repr_args__() if n not in {"resource_type", "api_key"})
+        return f"{type(self).__name__}({shown})"
+
+    __str__ = __repr__
+
+
+def _short(value: object, longest: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+class LLM(Resource):
+    """A language model behind an OpenAI-compatible endpoint.
+
+    Attributes:
+        endpoint: Base URL, usually ending in ``/v1``.
+        model: The model's name there.
+        api_key: Key to send; None for none. Never shown in reprs.
+        sampling_parameters: Passed with each request, e.g. ``{"temperature": 0.7}``.
+    """
+
+    resource_type: Literal["llm"] = "llm"
+    endpoint: str
+    model: str
+    api_key: str | None = None
+    sampling_parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+    def get_base_url(self, *_args: object, **_kwargs: object) -> str:
+        """The base URL to give to a client; arguments are taken, so that a ProxyLLM can stand in its place."""
+        return self.endpoint
+
+
+class ProxyLLM(LLM):
+    """A language model behind a proxy that files its calls under a rollout, told by the address."""
+
+    resource_type: Literal["proxy_llm"] = "proxy_llm"  # pyright: ignore[reportIncompatibleVariableOverride]  # a discriminator narrows
+
+    def get_base_url(self, rollout_id: str | None = None, attempt_id: str | None = None) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]  # the plain LLM takes anything and ignores it
+        """The base URL that belongs to one attempt.
+
+        Args:
+            rollout_id: The rollout; None together with ``attempt_id`` for the bare endpoint.
+            attempt_id: The attempt.
+
+        Returns:
+            ``{endpoint}/rollout/{rollout_id}/attempt/{attempt_id}``, with a trailing ``/v1`` of the endpoint kept last.
+
+        Raises:
+            ValueError: Exactly one id was given, or one is not a string.
+        """
+        if rollout_id is None and attempt_id is None:
+            return self.endpoint
+        if not (isinstance(rollout_id, str) and isinstance(attempt_id, str)):
+            raise ValueError(  # noqa: TRY004 - one mistake, one kind of error: the two ids belong together
+                f"get_base_url wants both ids as strings or neither, not rollout_id={rollout_id!r}, "
+                f"attempt_id={attempt_id!r}"
+            )
+        root = self.endpoint.removesuffix("/")
+        version = "/v1" if root.endswith("/v1") else ""
+        return f"{root.removesuffix('/v1')}/rollout/{rollout_id}/attempt/{attempt_id}{version}"
+
+    def with_attempted_rollout(self, rollout: AttemptedRollout) -> LLM:
+        """A plain LLM whose endpoint belongs to this attempt."""
+        return LLM(
+            endpoint=self.get_base_url(rollout.rollout_id, rollout.attempt.attempt_id),
+            model=self.model,
+            api_key=self.api_key,
+            sampling_parameters=self.sampling_parameters,
+        )
+
+
+class PromptTemplate(Resource):
+    """A prompt with placeholders.
+
+    Attributes:
+        template: The text, e.g. ``"You are a helpful assistant. {any_question}"``.
+        engine: ``"f-string"`` (``{name}``; literal braces are doubled) or ``"jinja"`` (sandboxed; needs the extra).
+    """
+
+    resource_type: Literal["prompt_template"] = "prompt_template"
+    template: str
+    engine: Literal["f-string", "jinja"]
+
+    def format(self, **values: object) -> str:
+        """Fill the placeholders.
+
+        Args:
+            **values: A value for each placeholder; values that the template does not want are ignored.
+
+        Returns:
+            The finished text.
+
+        Raises:
+            MissingPlaceholder: A placeholder was given no value; ``error.missing`` names them all.
+            ConfigError: The template is not well formed.
+            MissingExtra: The engine is jinja and jinja2 is not installed.
+        """
+        return self._format_jinja(values) if self.engine == "jinja" else self._format_fields(values)
+
+    def placeholders(self) -> tuple[str, ...]:
+        """The names that ``format`` wants, each once, in order of appearance."""
+        if self.engine == "jinja":
+            environment = _jinja_environment()
+            from jinja2 import meta  # noqa: PLC0415 - belongs to an extra
+
+            return tuple(sorted(meta.find_undeclared_variables(environment.parse(self.template))))
+        return tuple(dict.fromkeys(self._field_names(self.template)))
+
+    def _field_names(self, template: str) -> Iterator[str]:
+        try:
+            for _, name, spec, _ in Formatter().parse(template):
+                if name is not None:
+                    yield name.partition(".")[0].partition("[")[0]
+                    yield from self._field_names(spec or "")
+        except ValueError as error:
+            raise ConfigError(
+                f"the template {_short(self.template)} is not a well-formed f-string template ({error}): "
+                f"write literal braces twice, as in '{{{{' and '}}}}'"
+            ) from error
+
+    def _format_fields(self, values: dict[str, object]) -> str:
+        missing = [name for name in self.placeholders() if name not in values]
+        if missing:
+            raise self._missing(missing, values)
+        return self.template.format(**values)
+
+    def _format_jinja(self, values: dict[str, object]) -> str:
+        environment = _jinja_environment()
+        from jinja2 import UndefinedError  # noqa: PLC0415 - belongs to an extra
+
+        try:
+            return environment.from_string(self.template).render(values)
+        except UndefinedError as error:
+            missing = [name for name in self.placeholders() if name not in values]
+            if not missing:
+                raise
+            raise self._missing(missing, values) from error
+
+    def _missing(self, missing: list[str], values: dict[str, object]) -> MissingPlaceholder:
+        wanted = ", ".join(repr(name) for name in missing)
+        given = ", ".join(repr(name) for name in values) or "none"
+        return MissingPlaceholder(
+            f"the template {_short(self.template)} wants {wanted}, but the values given were: {given}. "
+            f"Pass {', '.join(f'{n or 0}=...' for n in missing)} to format(), or write literal braces twice",
+            missing=missing,
+        )
+
+
+def _jinja_environment() -> Any:
+    try:
+        from jinja2 import StrictUndefined  # noqa: PLC0415 - belongs to an extra
+        from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415 - belongs to an extra
+    except ImportError as error:
+        raise MissingExtra("PromptTemplate(engine='jinja')", extra="jinja") from error
+    return SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+
+
+ResourceUnion = Annotated[LLM | ProxyLLM | PromptTemplate, Field(discriminator="resource_type")]
+"""The kinds of resource that every Agent Lightning system knows."""
+
+
+def _kinds(base: type[Resource]) -> Iterator[type[Resource]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+def _from_data(value: object) -> object:
+    """Read a mapping as the kind of resource that its resource_type names."""
+    if not isinstance(value, dict):
+        return value
+    data = cast("dict[str, Any]", value)
+    wanted = data.get("resource_type")
+    for kind in _kinds(Resource):
+        if kind.model_fields["resource_type"].default == wanted and wanted is not None:
+            return kind.model_validate(data)
+    known = sorted({str(kind.model_fields["resource_type"].default) for kind in _kinds(Resource)})
+    raise ValueError(f"resource_type {wanted!r} is none of those known here: {', '.join(known)}")
+
+
+NamedResources = dict[str, Annotated[SerializeAsAny[Resource], BeforeValidator(_from_data)]]
+"""Resources by the name under which an agent asks for them."""
+
+
+class ResourcesUpdate(Record):
+    """A set of named resources as the store keeps it.
+
+    Attributes:
+        resources_id: ``rs-`` and 12 hex digits, or a name given to ``update_resources``.
+        create_time: When this id was made.
+        update_time: When it last changed; the greatest one is the latest.
+        version: 1 when made, one more with each update.
+        resources: The resources by name.
+    """
+
+    resources_id: str
+    create_time: float
+    update_time: float
+    version: int
+    resources: NamedResources
+
+    def _summary(self) -> str:
+        return f"{self.resources_id} v{self.version} {sorted(self.resources)}"
