@@ -1,0 +1,188 @@
+# ruff: noqa: PT012  # what is raised here is raised by leaving a block of several lines
+"""Promise 9: the same semantics on every event loop, and no ExceptionGroup of our making reaches the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+
+import anyio
+import pytest
+
+from lightning_actors.actors import Actor, ActorRef, ChildSpec, DeadLetter, Message, Supervisor, handles, hosted
+from lightning_actors.actors.hosted import Hosted
+from lightning_actors.actors.testkit import settle
+from lightning_actors.errors import ActorStopped
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass(frozen=True)
+class Fail(Message[None]):
+    pass
+
+
+@dataclass(frozen=True)
+class Hold(Message[None]):
+    gate: anyio.Event
+
+
+class Child(Actor):
+    @handles(Fail)
+    def fail(self, message: Fail) -> None:
+        raise OSError("of the child")
+
+    @handles(Hold)
+    async def hold(self, message: Hold) -> None:
+        await message.gate.wait()
+
+
+class Stuck(Actor):
+    async def started(self) -> None:
+        raise OSError("of the start")
+
+
+class One:
+    """A supervisor with one child, entered as its reference."""
+
+    def __init__(self) -> None:
+        spec = ChildSpec("child", Child, restart="temporary", significant=True)
+        self.supervisor = Supervisor([spec], dead_letters=list[DeadLetter]().append)
+
+    async def __aenter__(self) -> ActorRef[Child]:
+        await self.supervisor.__aenter__()
+        return self.supervisor.ref("child")
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.supervisor.__aexit__(exc_type, exc, traceback)
+
+
+def host(kind: str) -> One | Hosted[Child]:
+    return One() if kind == "supervisor" else hosted(Child, dead_letters=list[DeadLetter]().append)
+
+
+KINDS = pytest.mark.parametrize("kind", ["supervisor", "hosted"])
+
+
+@KINDS
+async def test_promise_9_the_blocks_own_error_leaves_as_it_is(kind: str):
+    error = ValueError("of the block")
+    with pytest.raises(ValueError, match="of the block") as caught:
+        async with host(kind):
+            raise error
+    assert caught.value is error
+    assert caught.value.__cause__ is None
+
+
+@KINDS
+async def test_promise_9_the_blocks_own_error_wins_over_that_of_a_child(kind: str):
+    with pytest.raises(ValueError, match="of the block"):
+        async with host(kind) as child:
+            await child.tell(Fail())
+            try:
+                await child.wait_stopped()
+            finally:
+                raise ValueError("of the block")
+
+
+@KINDS
+async def test_promise_9_a_childs_error_leaves_as_it_is(kind: str):
+    with pytest.raises(OSError, match="of the child"):
+        async with host(kind) as child:
+            await child.tell(Fail())
+            await child.wait_stopped()
+
+
+@KINDS
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+async def test_promise_9_what_is_no_exception_leaves_the_block_as_it_is_and_at_once(
+    kind: str, error: type[BaseException]
+):
+    outcomes: list[BaseException] = []
+
+    async def hold(ref: ActorRef[Child]) -> None:
+        try:
+            await ref.ask(Hold(anyio.Event()))
+        except ActorStopped as stopped:
+            outcomes.append(stopped)
+
+    async with anyio.create_task_group() as group:
+        with pytest.raises(error):
+            async with host(kind) as child:
+                group.start_soon(hold, child)
+                await settle()
+                raise error
+    assert len(outcomes) == 1
+
+
+async def test_promise_9_a_failing_start_leaves_as_it_is():
+    with pytest.raises(OSError, match="of the start"):
+        async with hosted(Stuck):
+            raise AssertionError
+    with pytest.raises(OSError, match="of the start"):
+        async with Supervisor([ChildSpec("stuck", Stuck)]):
+            raise AssertionError
+
+
+@KINDS
+async def test_promise_9_a_cancelled_block_is_cancelled_and_nothing_else(kind: str):
+    with anyio.move_on_after(0.01) as scope:
+        async with host(kind):
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_promise_9_a_supervisor_that_fails_cancels_its_block_and_says_why():
+    ended = False
+    with pytest.raises(OSError, match="of the child") as caught:
+        async with One() as child:
+            await child.tell(Fail())
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended = True
+    assert ended
+    assert caught.value.__suppress_context__
+
+
+async def test_promise_9_another_task_that_waits_for_the_tree_gets_the_failure_too():
+    errors: list[BaseException] = []
+
+    async def wait(supervisor: Supervisor) -> None:
+        try:
+            await supervisor.wait()
+        except OSError as error:
+            errors.append(error)
+
+    one = One()
+    async with anyio.create_task_group() as group:
+        with pytest.raises(OSError, match="of the child"):
+            async with one as child:
+                group.start_soon(wait, one.supervisor)
+                await settle()
+                await child.tell(Fail())
+                await anyio.sleep_forever()
+    assert len(errors) == 1
+
+
+async def test_promise_9_a_supervisor_can_be_used_again_but_not_twice_at_once():
+    supervisor = Supervisor([ChildSpec("child", Child)])
+    for _ in range(2):
+        async with supervisor:
+            assert supervisor.ref("child").inspect().state == "running"
+            with pytest.raises(Exception, match="is running already"):
+                await supervisor.__aenter__()
+
+
+def test_promise_9_a_supervisor_made_outside_of_a_loop_works_in_any():
+    supervisor = Supervisor([ChildSpec("child", Child)])
+
+    async def main() -> None:
+        async with supervisor:
+            with pytest.raises(OSError, match="of the child"):
+                await supervisor.ref("child").ask(Fail())
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        anyio.run(main, backend=backend)
