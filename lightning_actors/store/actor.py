@@ -1,0 +1,140 @@
+"""A store as an actor, and the view of it that speaks to the actor.
+
+```
+ActorStore.enqueue_rollout(task) ─▶ ask(EnqueueRollout) ─▶ mailbox ─▶ StoreActor ─▶ the store object
+```
+
+The tables belong to the store object and outlive the actor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lightning_actors.actors import Actor, ActorRef, Clock, Message, Reply, SystemClock, defers, handles
+from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
+from lightning_actors.store.local import LocalStore, Waiter
+from lightning_actors.store.messages import StoreMessage, WaitForRollouts
+from lightning_actors.types import Rollout
+
+__all__ = ["ActorStore", "ForwardingStoreActor", "LocalStoreActor", "StoreActor", "store_actor"]
+
+R = TypeVar("R")
+
+
+class StoreActor(Actor):
+    """What both kinds of store actor are: it owns no data, and the store's deadlines are kept while it lives.
+
+    Args:
+        store: The store that it gives a mailbox to.
+    """
+
+    def __init__(self, store: LightningStore) -> None:
+        self._store = store
+
+    async def started(self) -> None:
+        """Keep the store's time."""
+        self.start_soon(self._store.keep_time)
+
+
+class LocalStoreActor(StoreActor, handles_all=(StoreMessage, WaitForRollouts)):
+    """For a store in this process: one operation after another, each at once; a waiter costs no task."""
+
+    def __init__(self, store: LocalStore) -> None:
+        super().__init__(store)
+        self._local = store
+        self._waiters: dict[Reply[list[Rollout]], Waiter] = {}
+
+    async def stopped(self) -> None:
+        """Take the waiters back."""
+        for waiter in self._waiters.values():
+            self._local.forget(waiter)
+
+    @handles(StoreMessage)
+    def operation(self, message: StoreMessage[Any]) -> Any:
+        """Any operation that does not wait."""
+        return self._local.perform(message)
+
+    @defers(WaitForRollouts)
+    def wait_for_rollouts(self, message: WaitForRollouts, reply: Reply[list[Rollout]]) -> None:
+        """Answer now, or when the last of them has ended; the timeout is the asker's."""
+
+        def answer() -> None:
+            reply.set(self._local.ended_of(self._waiters.pop(reply)))
+
+        self._local.settle()
+        waiter = self._local.wait_later(message, answer)
+        if waiter is None or (message.timeout is not None and message.timeout <= 0):
+            if waiter is not None:
+                self._local.forget(waiter)
+            reply.set(self._local.perform(message))
+        else:
+            self._waiters[reply] = waiter
+
+    def withdrawn(self, message: Message[Any], reply: Reply[Any]) -> None:
+        """The asker went away: forget the waiter."""
+        waiter = self._waiters.pop(reply, None)
+        if waiter is not None:
+            self._local.forget(waiter)
+
+    def undelivered(self, message: Message[Any], value: Any) -> None:
+        """A reply that nobody took changes nothing: what the operation did stands, as for any caller who went away."""
+
+
+class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage,)):
+    """For any other store: operations run side by side, by way of the methods that the store's class overrides."""
+
+    @handles(StoreMessage, concurrent=True)
+    async def operation(self, message: StoreMessage[Any]) -> Any:
+        """Any operation."""
+        return await self._store.ask(message)
+
+    def undelivered(self, message: Message[Any], value: Any) -> None:
+        """A reply that nobody took changes nothing."""
+
+
+def store_actor(store: LightningStore) -> StoreActor:
+    """The actor that fits a store."""
+    if isinstance(store, LocalStore) and not store.overridden:
+        return LocalStoreActor(store)
+    return ForwardingStoreActor(store)
+
+
+class ActorStore(LightningStore):
+    """A store behind its actor: the same operations, each one an ask.
+
+    Args:
+        ref: The store's actor.
+        store: The store object, whose watches are set directly: a watch is a signal and carries no data.
+        clock: Whose time a ``timeout`` is.
+    """
+
+    def __init__(self, ref: ActorRef[StoreActor], store: LightningStore, *, clock: Clock | None = None) -> None:
+        self._ref = ref
+        self._store = store
+        self._clock = clock or SystemClock()
+
+    @property
+    def capabilities(self) -> LightningStoreCapabilities:
+        """What the store behind can do."""
+        return self._store.capabilities
+
+    async def deliver(self, message: Message[R], /) -> R:
+        """Ask the actor. Raises ActorStopped once it has ended."""
+        if isinstance(message, WaitForRollouts) and message.timeout is not None and message.timeout > 0:
+            return await self._wait(message, message.timeout)  # pyright: ignore[reportReturnType]  # this message's reply
+        return await self._ref.ask(message)
+
+    async def _wait(self, message: WaitForRollouts, seconds: float) -> list[Rollout]:
+        with self._clock.move_on_after(seconds):
+            return await self._ref.ask(WaitForRollouts(rollout_ids=message.rollout_ids))
+        return await self._ref.ask(WaitForRollouts(rollout_ids=message.rollout_ids, timeout=0))
+
+    def watch_queue(self, ready: Callable[[], None], /) -> Callable[[], None]:
+        """Have ``ready`` called whenever a rollout may be waiting in the queue."""
+        return self._store.watch_queue(ready)
+
+    def watch_attempt(self, attempt_id: str, stop: Callable[[str], None], /) -> Callable[[], None]:
+        """Have ``stop`` called once if the store ends this attempt before its worker does."""
+        return self._store.watch_attempt(attempt_id, stop)

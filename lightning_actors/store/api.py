@@ -1,0 +1,217 @@
+"""`LightningStore`: what a store can be asked, and the one function that a store must provide.
+
+```
+await store.enqueue_rollout(task)  ──builds──▶  EnqueueRollout(task)  ──deliver──▶  the store's home
+await store.ask(EnqueueRollout(task))  ──▶  the same, by way of a method that a subclass overrides
+```
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
+
+import anyio
+from typing_extensions import TypedDict
+
+from lightning_actors.actors.message import Message
+from lightning_actors.errors import StoreError
+from lightning_actors.store import messages
+
+__all__ = ["LightningStore", "LightningStoreCapabilities", "store_operation"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LightningStoreCapabilities(TypedDict, total=False):
+    """What a store can do; what is absent it cannot."""
+
+    thread_safe: bool
+    async_safe: bool
+    zero_copy: bool
+    otlp_traces: bool
+
+
+def store_operation(message: Callable[P, Message[R]]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """The method that goes with a message: its arguments build the message, its reply is what the method returns.
+
+    Args:
+        message: The message class.
+
+    Returns:
+        A method for the body of `LightningStore`; a subclass overrides it with one of the same signature.
+    """
+    kind = cast("type[Message[R]]", message)
+
+    async def method(self: LightningStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self.deliver(message(*args, **kwargs))
+
+    parameters = [
+        inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY),
+        *inspect.signature(kind).parameters.values(),
+    ]
+    method.__doc__ = kind.__doc__
+    method.__signature__ = inspect.Signature(parameters, return_annotation=kind.reply_type())  # pyright: ignore[reportFunctionMemberAccess]  # what inspect reads
+    method.__message__ = kind  # pyright: ignore[reportFunctionMemberAccess]  # what tells an operation from any other method
+    return method
+
+
+class LightningStore(ABC):
+    """Where rollouts, attempts, spans, resources and workers are kept.
+
+    A home of its own implements `deliver`. To change one operation of an existing store, override its method and call
+    ``super()``: messages take the same way, on every route.
+
+    Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
+    ``update_many_workers`` and ``add_resources(publish=...)``.
+    """
+
+    operations: ClassVar[Mapping[str, type[Message[Any]]]] = {}
+    """Every operation: the method's name and its message."""
+    overridden: ClassVar[Mapping[type[Message[Any]], str]] = {}
+    """The operations whose methods this class replaces."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Note which operations the subclass replaces with methods of its own."""
+        super().__init_subclass__(**kwargs)
+        cls.overridden = {
+            message: name
+            for name, message in LightningStore.operations.items()
+            if inspect.getattr_static(cls, name) is not inspect.getattr_static(LightningStore, name)
+        }
+
+    @abstractmethod
+    async def deliver(self, message: Message[R], /) -> R:
+        """Carry one operation out, or take it to whoever does.
+
+        Args:
+            message: The operation with its arguments.
+
+        Returns:
+            The operation's reply.
+
+        Raises:
+            StoreError: As the operation says.
+        """
+
+    @abstractmethod
+    def watch_queue(self, ready: Callable[[], None], /) -> Callable[[], None]:
+        """Have ``ready`` called, on the store's loop, whenever a rollout may be waiting in the queue.
+
+        Calls may be merged: one call stands for any number of rollouts. ``ready`` must be quick and must not raise.
+
+        Returns:
+            A function that ends the watch.
+        """
+
+    @abstractmethod
+    def watch_attempt(self, attempt_id: str, stop: Callable[[str], None], /) -> Callable[[], None]:
+        """Have ``stop`` called once if the store ends this attempt before its worker does.
+
+        The argument says why: "cancelled", "timeout", "unresponsive", "requeued" or the rollout's new status.
+        If it has ended already, ``stop`` is called at once.
+
+        Returns:
+            A function that ends the watch.
+        """
+
+    async def keep_time(self) -> None:
+        """Settle deadlines as they fall due, until cancelled; a store whose home does so by itself just sleeps."""
+        await anyio.sleep_forever()
+
+    async def ask(self, message: Message[R], /) -> R:
+        """Carry one operation out by the method that goes with it, an overriding one included."""
+        name = self.overridden.get(type(message))
+        if name is None:
+            return await self.deliver(message)
+        args, kwargs = _arguments(message)
+        return await getattr(self, name)(*args, **kwargs)
+
+    @property
+    def capabilities(self) -> LightningStoreCapabilities:
+        """What this store can do."""
+        return LightningStoreCapabilities(async_safe=True)
+
+    def otlp_traces_endpoint(self) -> str:
+        """The address that takes OTLP traces.
+
+        Raises:
+            StoreError: This store takes none.
+        """
+        raise StoreError(
+            f"{type(self).__name__} takes no OTLP traces: only a store that is served over HTTP has such an address"
+        )
+
+    statistics = store_operation(messages.Statistics)
+    start_rollout = store_operation(messages.StartRollout)
+    enqueue_rollout = store_operation(messages.EnqueueRollout)
+    enqueue_many_rollouts = store_operation(messages.EnqueueManyRollouts)
+    dequeue_rollout = store_operation(messages.DequeueRollout)
+    dequeue_many_rollouts = store_operation(messages.DequeueManyRollouts)
+    start_attempt = store_operation(messages.StartAttempt)
+    release_attempt = store_operation(messages.ReleaseAttempt)
+    update_rollout = store_operation(messages.UpdateRollout)
+    update_attempt = store_operation(messages.UpdateAttempt)
+    query_rollouts = store_operation(messages.QueryRollouts)
+    query_attempts = store_operation(messages.QueryAttempts)
+    get_rollout_by_id = store_operation(messages.GetRolloutById)
+    get_latest_attempt = store_operation(messages.GetLatestAttempt)
+    query_resources = store_operation(messages.QueryResources)
+    get_resources_by_id = store_operation(messages.GetResourcesById)
+    get_latest_resources = store_operation(messages.GetLatestResources)
+    add_resources = store_operation(messages.AddResources)
+    update_resources = store_operation(messages.UpdateResources)
+    add_span = store_operation(messages.AddSpan)
+    add_many_spans = store_operation(messages.AddManySpans)
+    add_otel_span = store_operation(messages.AddOtelSpan)
+    get_next_span_sequence_id = store_operation(messages.GetNextSpanSequenceId)
+    get_many_span_sequence_ids = store_operation(messages.GetManySpanSequenceIds)
+    query_spans = store_operation(messages.QuerySpans)
+    wait_for_rollouts = store_operation(messages.WaitForRollouts)
+    query_workers = store_operation(messages.QueryWorkers)
+    get_worker_by_id = store_operation(messages.GetWorkerById)
+    update_worker = store_operation(messages.UpdateWorker)
+    update_many_workers = store_operation(messages.UpdateManyWorkers)
+
+
+def _name_operations() -> Mapping[str, type[Message[Any]]]:
+    operations: dict[str, type[Message[Any]]] = {}
+    for name, member in vars(LightningStore).items():
+        message: type[Message[Any]] | None = getattr(member, "__message__", None)
+        if message is not None:
+            member.__name__, member.__qualname__ = name, f"{LightningStore.__name__}.{name}"
+            operations[name] = message
+    return MappingProxyType(operations)
+
+
+LightningStore.operations = _name_operations()
+
+
+def _arguments(message: Message[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """What a call of the method would look like: required arguments by place, the others by name where they are given.
+
+    What is left at its default is not passed, so that an overriding method's own default counts on every route.
+    """
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for parameter in _parameters(type(message)):
+        value = getattr(message, parameter.name)
+        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            args.append(value)
+        elif not _is_default(value, parameter.default):
+            kwargs[parameter.name] = value
+    return args, kwargs
+
+
+def _is_default(value: object, default: object) -> bool:
+    return value is default or (type(value) is type(default) and value == default)
+
+
+@functools.cache
+def _parameters(message: type[Any]) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(message).parameters.values())

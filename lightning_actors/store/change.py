@@ -1,0 +1,55 @@
+"""What one operation does to the tables, as data: worked out first, applied in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from lightning_actors.types import Attempt, ResourcesUpdate, Rollout, Span, Worker
+
+__all__ = ["Change"]
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Change(NamedTuple, Generic[R_co]):
+    """The writes and the reply of one operation.
+
+    Attributes:
+        reply: What the asker is told.
+        rollouts: New states of rollouts. One whose status is queuing or requeuing stands in the queue, and no other.
+        to_front: The queued ones among them go to the head of the queue instead of its end.
+        attempts: New states of attempts.
+        removed: An attempt that is to be forgotten.
+        workers: New states of workers.
+        resources: New states of resources.
+        latest_resources_id: The resources that are the latest from now on.
+        spans: Spans that are new, with their sequence ids.
+        sequences: The rollouts' sequence counters, by rollout id, where they move.
+        stopped: Attempts that were ended over their worker's head: (attempt id, reason).
+    """
+
+    reply: R_co
+    rollouts: Sequence[Rollout] = ()
+    to_front: bool = False
+    attempts: Sequence[Attempt] = ()
+    removed: Attempt | None = None
+    workers: Sequence[Worker] = ()
+    resources: Sequence[ResourcesUpdate] = ()
+    latest_resources_id: str | None = None
+    spans: Sequence[Span] = ()
+    sequences: Sequence[tuple[str, int]] = ()
+    stopped: Sequence[tuple[str, str]] = ()
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to apply and to tell."""
+        return self[1:] != _NO_WRITES
+
+    def replying(self, reply: R) -> Change[R]:
+        """The same writes with another reply."""
+        return Change(reply, *self[1:])
+
+
+_NO_WRITES = Change(None)[1:]

@@ -1,0 +1,8 @@
+"""The operations carried out: each a plain function from tables, message and time to a `Change`."""
+
+from __future__ import annotations
+
+from lightning_actors.store.handlers import attempts, resources, rollouts, spans, workers
+from lightning_actors.store.handlers.registry import HANDLERS, handle
+
+__all__ = ["HANDLERS", "attempts", "handle", "resources", "rollouts", "spans", "workers"]

@@ -1,0 +1,284 @@
+"""`LocalStore`: a store whose tables are in this process; who waits, what is due, and who is told.
+
+```
+deliver(message) ─▶ settle what is due ─▶ handler: Change ─▶ tables.apply ─▶ tell: waiters · queue watchers · attempts
+```
+
+It owns no task. Each operation first settles what is due (a peek, no scan); a waiter sleeps until the earlier of its
+timeout and the next deadline. `keep_time` does the same for as long as it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
+
+import anyio
+import anyio.lowlevel
+
+from lightning_actors.actors.clock import Clock, SystemClock
+from lightning_actors.actors.message import Message
+from lightning_actors.errors import WrongLoop
+from lightning_actors.log import get_logger
+from lightning_actors.store import rules
+from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
+from lightning_actors.store.change import Change
+from lightning_actors.store.handlers import handle
+from lightning_actors.store.handlers.attempts import overdue, why_over
+from lightning_actors.store.handlers.rollouts import ended_of
+from lightning_actors.store.messages import LightningStoreStatistics, Statistics, WaitForRollouts
+from lightning_actors.store.sleepers import Sleepers
+from lightning_actors.store.tables import Tables
+from lightning_actors.types import Rollout
+
+__all__ = ["LocalStore", "Waiter"]
+
+R = TypeVar("R")
+W = TypeVar("W")
+
+log = get_logger("lightning_actors.store")
+
+_YIELD_EVERY = 64
+
+
+class Waiter:
+    """Someone who waits for rollouts to end; ``answer`` is called once, when the last of them has."""
+
+    __slots__ = ("answer", "left", "rollout_ids")
+
+    def __init__(self, rollout_ids: Iterable[str], left: set[str], answer: Callable[[], None]) -> None:
+        self.rollout_ids = tuple(rollout_ids)
+        self.left = left
+        self.answer = answer
+
+
+class LocalStore(LightningStore):
+    """The part that all stores of this process share; a home brings its tables.
+
+    It may be used from one event loop after another, and from one at a time: while someone waits or watches, use from
+    another loop or thread raises WrongLoop.
+    """
+
+    def __init__(self, tables: Tables, *, clock: Clock | None = None) -> None:
+        self._tables = tables
+        self._clock: Clock = clock or SystemClock()
+        self._created = self._clock.monotonic()
+        self._waiters: dict[str, dict[Waiter, None]] = {}
+        self._sleepers = Sleepers(self._clock, tables.next_due)
+        self._queue_watchers: dict[object, Callable[[], None]] = {}
+        self._attempt_watchers: dict[str, dict[object, Callable[[str], None]]] = {}
+        self._loop: object = None
+        self._users = 0
+        self._operations = 0
+
+    @property
+    def capabilities(self) -> LightningStoreCapabilities:
+        """Safe to use from many tasks of one loop; records are shared, not copied."""
+        return LightningStoreCapabilities(async_safe=True, thread_safe=False, zero_copy=False, otlp_traces=False)
+
+    async def deliver(self, message: Message[R], /) -> R:
+        """Carry one operation out; WaitForRollouts waits here."""
+        if self._users:
+            self._check_loop()
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        self._operations += 1
+        if self._operations % _YIELD_EVERY == 0:
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+        if isinstance(message, WaitForRollouts):
+            return cast("R", await self._wait(message))
+        return self.perform(message)
+
+    def perform(self, message: Message[R]) -> R:
+        """Carry out one operation that does not wait, at once.
+
+        Raises:
+            StoreError: As the operation says; nothing has changed then.
+        """
+        now = self.settle()
+        change = handle(self._tables, message, now)
+        if change.writes:
+            self._commit(change)
+        if isinstance(message, Statistics):
+            return cast("R", self._named(cast("LightningStoreStatistics", change.reply)))
+        return change.reply
+
+    def settle(self) -> float:
+        """End the attempts whose deadline has come.
+
+        Returns:
+            The time at which it was so, in seconds since the epoch.
+        """
+        now = self._clock.time()
+        due = self._tables.next_due()
+        if due is not None and due <= now:
+            for attempt in self._tables.due_attempts(now):
+                log.info("attempt_overdue", rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id)
+                self._commit(overdue(self._tables, attempt, now))
+        return now
+
+    def next_due(self) -> float | None:
+        """When an attempt may next reach a deadline, in seconds since the epoch."""
+        return self._tables.next_due()
+
+    async def keep_time(self) -> None:
+        """Settle deadlines as they fall due, until cancelled."""
+        self._enter()
+        try:
+            await self._sleepers.sleep(self.settle)
+        finally:
+            self._leave()
+
+    def watch_queue(self, ready: Callable[[], None], /) -> Callable[[], None]:
+        """Have ``ready`` called whenever a rollout may be waiting in the queue."""
+        return self._watch(self._queue_watchers, ready)
+
+    def watch_attempt(self, attempt_id: str, stop: Callable[[str], None], /) -> Callable[[], None]:
+        """Have ``stop`` called once if the store ends this attempt before its worker does."""
+        self._check_loop()
+        self.settle()
+        reason = why_over(self._tables, attempt_id)
+        if reason is not None:
+            stop(reason)
+            return _nothing
+        watchers = self._attempt_watchers.setdefault(attempt_id, {})
+        leave = self._watch(watchers, stop)
+
+        def leave_attempt() -> None:
+            leave()
+            if not watchers and self._attempt_watchers.get(attempt_id) is watchers:
+                del self._attempt_watchers[attempt_id]
+
+        return leave_attempt
+
+    def wait_later(self, message: WaitForRollouts, answer: Callable[[], None]) -> Waiter | None:
+        """Have ``answer`` called once all these rollouts have ended; None if they have already.
+
+        The waiter is ended early with `forget`. Raises RolloutNotFound.
+        """
+        _, left = ended_of(self._tables, message.rollout_ids)
+        if not left:
+            return None
+        waiter = Waiter(message.rollout_ids, left, answer)
+        for rollout_id in left:
+            self._waiters.setdefault(rollout_id, {})[waiter] = None
+        return waiter
+
+    def forget(self, waiter: Waiter) -> None:
+        """Take back a waiter that does not want its answer any more."""
+        for rollout_id in waiter.left:
+            waiting = self._waiters.get(rollout_id)
+            if waiting is not None:
+                waiting.pop(waiter, None)
+                if not waiting:
+                    del self._waiters[rollout_id]
+        waiter.left = set()
+
+    def ended_of(self, waiter: Waiter) -> list[Rollout]:
+        """Those of a waiter's rollouts that have ended by now, in the order asked for."""
+        return ended_of(self._tables, waiter.rollout_ids)[0]
+
+    async def _wait(self, message: WaitForRollouts) -> list[Rollout]:
+        if message.timeout is not None and message.timeout <= 0:
+            return self.perform(message)
+        self.settle()
+        sleeper = self._sleepers.make()
+        ended: list[Rollout] | None = None
+
+        def answer() -> None:
+            nonlocal ended
+            ended = ended_of(self._tables, message.rollout_ids)[0]
+            sleeper.wake()
+
+        waiter = self.wait_later(message, answer)
+        if waiter is None:
+            return self.perform(message)
+        self._enter()
+        try:
+            await self._sleepers.sleep(self.settle, sleeper, seconds=message.timeout, until=lambda: ended is not None)
+        finally:
+            self.forget(waiter)
+            self._leave()
+        return self.ended_of(waiter) if ended is None else ended
+
+    def _commit(self, change: Change[Any]) -> None:
+        self._tables.apply(change)
+        self._tell(change)
+
+    def _tell(self, change: Change[Any]) -> None:
+        """Tell those whom it concerns; what they do must be quick and must not raise."""
+        queued = False
+        for rollout in change.rollouts:
+            if rollout.status in rules.ROLLOUT_QUEUED:
+                queued = True
+            elif rollout.status in rules.ROLLOUT_ENDED and rollout.rollout_id in self._waiters:
+                self._answer(rollout.rollout_id)
+        for attempt_id, reason in change.stopped:
+            watchers = self._attempt_watchers.pop(attempt_id, None)
+            if watchers is not None:
+                for stop in tuple(watchers.values()):
+                    stop(reason)
+        if queued:
+            for ready in tuple(self._queue_watchers.values()):
+                ready()
+        self._sleepers.look()
+
+    def _answer(self, rollout_id: str) -> None:
+        for waiter in self._waiters.pop(rollout_id):
+            waiter.left.discard(rollout_id)
+            if waiter.left:
+                continue
+            _, reopened = ended_of(self._tables, waiter.rollout_ids)
+            if not reopened:
+                waiter.answer()
+                continue
+            waiter.left = reopened  # one that had ended was put back into the queue meanwhile
+            for again in reopened:
+                self._waiters.setdefault(again, {})[waiter] = None
+
+    def _named(self, counts: LightningStoreStatistics) -> LightningStoreStatistics:
+        return {"name": type(self).__name__, "uptime": self._clock.monotonic() - self._created, **counts}
+
+    def _check_loop(self) -> None:
+        if self._users and _running_loop() != self._loop:
+            raise WrongLoop(
+                f"this {type(self).__name__} is in use from another event loop or thread. From a worker thread, call "
+                f"it with anyio.from_thread.run(store.enqueue_rollout, task); two loops want a store each"
+            )
+
+    def _enter(self) -> None:
+        self._check_loop()
+        if not self._users:
+            self._loop = _running_loop()
+        self._users += 1
+
+    def _leave(self) -> None:
+        self._users -= 1
+        if not self._users:
+            self._loop = None
+
+    def _watch(self, watchers: dict[object, W], watcher: W) -> Callable[[], None]:
+        """Put a watcher among the others; what is returned takes it out again, and may be called more than once."""
+        self._enter()
+        token = object()
+        watchers[token] = watcher
+        watching = True
+
+        def leave() -> None:
+            nonlocal watching
+            if watching:
+                watching = False
+                watchers.pop(token, None)
+                self._leave()
+
+        return leave
+
+
+def _running_loop() -> object:
+    try:
+        return anyio.lowlevel.current_token()
+    except anyio.NoEventLoopError:
+        return None
+
+
+def _nothing() -> None:
+    """What ends a watch that never began."""

@@ -1,0 +1,214 @@
+"""`MemoryTables`: dicts and indexes; every read that an index can serve is one."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from itertools import islice
+from typing import Any
+
+from lightning_actors.store import rules
+from lightning_actors.store.change import Change
+from lightning_actors.store.deadlines import Deadlines
+from lightning_actors.store.messages import LightningStoreStatistics
+from lightning_actors.store.rollout_index import RolloutIndex
+from lightning_actors.store.span_shelf import SpanShelf
+from lightning_actors.types import Attempt, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
+
+__all__ = ["MemoryTables", "memory_capacity_bytes"]
+
+
+class MemoryTables:
+    """The tables of a store that lives in memory.
+
+    Reads by id, by ids, by status, of the newest n and of a page cost the same at any size of the store.
+    """
+
+    def __init__(self, shelf: SpanShelf) -> None:
+        self._shelf = shelf
+        self._rollouts: dict[str, Rollout] = {}
+        self._index = RolloutIndex()
+        self._queue: OrderedDict[str, None] = OrderedDict()
+        self._attempts: dict[str, Attempt] = {}
+        self._attempts_at: dict[str, list[Attempt]] = {}
+        self._deadlines = Deadlines()
+        self._resources: dict[str, ResourcesUpdate] = {}
+        self._latest_resources_id: str | None = None
+        self._workers: dict[str, Worker] = {}
+        self._sequences: dict[str, int] = {}
+
+    def apply(self, change: Change[Any]) -> None:
+        """Make all writes of a change."""
+        sizes = [
+            self._shelf.size_of(span) for span in change.spans
+        ]  # the user's estimator may raise: nothing is written
+        if change.removed is not None:
+            self._remove_attempt(change.removed)
+        for rollout in change.rollouts:
+            self._put_rollout(rollout, to_front=change.to_front)
+        for attempt in change.attempts:
+            self._put_attempt(attempt)
+        for worker in change.workers:
+            self._workers[worker.worker_id] = worker
+        for update in change.resources:
+            self._resources[update.resources_id] = update
+        if change.latest_resources_id is not None:
+            self._latest_resources_id = change.latest_resources_id
+        if change.sequences:
+            self._sequences.update(change.sequences)
+        if change.spans:
+            for span, size_bytes in zip(change.spans, sizes, strict=True):
+                ended = self._rollouts[span.rollout_id].status in rules.ROLLOUT_ENDED
+                self._shelf.add(span, size_bytes, ended=ended)
+            self._shelf.evict()
+
+    def _put_rollout(self, rollout: Rollout, *, to_front: bool) -> None:
+        rollout_id, status = rollout.rollout_id, rollout.status
+        before = self._rollouts.get(rollout_id)
+        self._rollouts[rollout_id] = rollout
+        if before is None:
+            self._index.add(rollout)
+        elif before.status != status:
+            self._index.move(rollout_id, status)
+            if before.status in rules.ROLLOUT_ENDED or status in rules.ROLLOUT_ENDED:
+                self._shelf.mark(rollout_id, ended=status in rules.ROLLOUT_ENDED)
+            if before.status in rules.ROLLOUT_QUEUED and status not in rules.ROLLOUT_QUEUED:
+                del self._queue[rollout_id]
+        if before is not None and before.config is not rollout.config:
+            for attempt in self.attempts(rollout_id)[-1:]:
+                self._note_deadline(attempt, rollout)
+        if status in rules.ROLLOUT_QUEUED and rollout_id not in self._queue:
+            self._queue[rollout_id] = None
+            if to_front:
+                self._queue.move_to_end(rollout_id, last=False)
+
+    def _put_attempt(self, attempt: Attempt) -> None:
+        attempts = self._attempts_at.get(attempt.rollout_id)
+        if attempts is None:
+            self._attempts_at[attempt.rollout_id] = [attempt]
+        elif attempts and attempts[-1].attempt_id == attempt.attempt_id:
+            attempts[-1] = attempt
+        elif attempt.attempt_id not in self._attempts:
+            attempts.append(attempt)
+        else:
+            place = next(p for p, known in enumerate(attempts) if known.attempt_id == attempt.attempt_id)
+            attempts[place] = attempt
+        self._attempts[attempt.attempt_id] = attempt
+        self._note_deadline(attempt, self._rollouts[attempt.rollout_id])
+
+    def _remove_attempt(self, attempt: Attempt) -> None:
+        del self._attempts[attempt.attempt_id]
+        self._attempts_at[attempt.rollout_id] = [
+            known for known in self._attempts_at[attempt.rollout_id] if known.attempt_id != attempt.attempt_id
+        ]
+        self._deadlines.discard(attempt.attempt_id)
+
+    def _note_deadline(self, attempt: Attempt, rollout: Rollout) -> None:
+        due = rules.attempt_due(attempt, rollout.config)
+        if due is None:
+            self._deadlines.discard(attempt.attempt_id)
+        else:
+            self._deadlines.set(attempt.attempt_id, due)
+
+    def due_attempts(self, now: float) -> list[Attempt]:
+        """The open attempts that have reached a deadline; the others move on to their next."""
+        reached: list[Attempt] = []
+        for attempt_id in self._deadlines.pop(now):
+            attempt = self._attempts[attempt_id]
+            due = rules.attempt_due(attempt, self._rollouts[attempt.rollout_id].config)
+            if due is not None and due <= now:
+                reached.append(attempt)
+            elif due is not None:
+                self._deadlines.set(attempt_id, due)
+        return reached
+
+    def next_due(self) -> float | None:
+        """When an attempt may next reach a deadline."""
+        return self._deadlines.next()
+
+    def statistics(self) -> LightningStoreStatistics:
+        """Counts and sizes."""
+        return LightningStoreStatistics(
+            total_rollouts=len(self._rollouts),
+            total_attempts=len(self._attempts),
+            total_spans=self._shelf.count,
+            total_resources=len(self._resources),
+            total_workers=len(self._workers),
+            total_span_bytes=self._shelf.size_bytes,
+            eviction_threshold_bytes=self._shelf.evict_at,
+            safe_threshold_bytes=self._shelf.safe,
+            memory_capacity_bytes=memory_capacity_bytes(),
+        )
+
+    def rollout(self, rollout_id: str) -> Rollout | None:
+        """One rollout."""
+        return self._rollouts.get(rollout_id)
+
+    def rollouts_page(
+        self,
+        statuses: Collection[RolloutStatus] | None,
+        rollout_ids: Collection[str] | None,
+        *,
+        either: bool,
+        offset: int,
+        limit: int,
+        descending: bool,
+    ) -> tuple[list[Rollout], int]:
+        """A page of the rollouts with these statuses and ids, by start time."""
+        ids, total = self._index.page(
+            statuses, rollout_ids, either=either, offset=offset, limit=limit, descending=descending
+        )
+        return [self._rollouts[rollout_id] for rollout_id in ids], total
+
+    def queued(self, limit: int) -> list[Rollout]:
+        """The first rollouts of the queue."""
+        return [self._rollouts[rollout_id] for rollout_id in islice(self._queue, limit)]
+
+    def attempt(self, attempt_id: str) -> Attempt | None:
+        """One attempt."""
+        return self._attempts.get(attempt_id)
+
+    def attempts(self, rollout_id: str) -> Sequence[Attempt]:
+        """The attempts at a rollout, first one first."""
+        return self._attempts_at.get(rollout_id, ())
+
+    def resources(self, resources_id: str) -> ResourcesUpdate | None:
+        """One set of resources."""
+        return self._resources.get(resources_id)
+
+    def all_resources(self) -> Collection[ResourcesUpdate]:
+        """All sets of resources in the order in which they were made."""
+        return self._resources.values()
+
+    def latest_resources_id(self) -> str | None:
+        """The id of the latest resources."""
+        return self._latest_resources_id
+
+    def worker(self, worker_id: str) -> Worker | None:
+        """One worker."""
+        return self._workers.get(worker_id)
+
+    def workers(self) -> Collection[Worker]:
+        """All workers in the order in which they were first seen."""
+        return self._workers.values()
+
+    def spans(self, rollout_id: str, attempt_id: str | None = None) -> Sequence[Span]:
+        """The spans of a rollout, or of one attempt at it, in the order in which they were stored."""
+        return self._shelf.of(rollout_id, attempt_id)
+
+    def has_span(self, rollout_id: str, attempt_id: str, span_id: str) -> bool:
+        """Whether this attempt has a span with this id."""
+        return self._shelf.has(rollout_id, attempt_id, span_id)
+
+    def sequence(self, rollout_id: str) -> int:
+        """The last sequence id that was taken for the rollout."""
+        return self._sequences.get(rollout_id, 0)
+
+
+def memory_capacity_bytes() -> int:
+    """The machine's memory; 8 GiB is assumed where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 8 * 1024**3

@@ -1,0 +1,425 @@
+"""The store's operations, written once: one message each, its reply type beside it.
+
+A method of `LightningStore`, a handler, a route of a server and a method of a client all follow from these classes.
+Arguments are checked when a message is built. Where a field has the same name as one of `types.Rollout` or
+`types.Attempt`, it means the same.
+
+Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers
+and ``AddResources.publish``, which are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, field
+from typing import Any, Literal, TypeVar, get_args
+
+from opentelemetry.sdk.trace import ReadableSpan
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
+
+from lightning_actors.actors.message import Message
+from lightning_actors.store.unset import UNSET, Unset
+from lightning_actors.types import (
+    Attempt,
+    AttemptedRollout,
+    AttemptStatus,
+    EnqueueRolloutRequest,
+    FilterLogic,
+    NamedResources,
+    PaginatedResult,
+    ResourcesUpdate,
+    Rollout,
+    RolloutConfig,
+    RolloutMode,
+    RolloutStatus,
+    SortOrder,
+    Span,
+    TaskInput,
+    Worker,
+    WorkerStatus,
+)
+
+__all__ = [
+    "AddManySpans",
+    "AddOtelSpan",
+    "AddResources",
+    "AddSpan",
+    "DequeueManyRollouts",
+    "DequeueRollout",
+    "EnqueueManyRollouts",
+    "EnqueueRollout",
+    "GetLatestAttempt",
+    "GetLatestResources",
+    "GetManySpanSequenceIds",
+    "GetNextSpanSequenceId",
+    "GetResourcesById",
+    "GetRolloutById",
+    "GetWorkerById",
+    "LightningStoreStatistics",
+    "QueryAttempts",
+    "QueryResources",
+    "QueryRollouts",
+    "QuerySpans",
+    "QueryWorkers",
+    "ReleaseAttempt",
+    "StartAttempt",
+    "StartRollout",
+    "Statistics",
+    "StoreMessage",
+    "UpdateAttempt",
+    "UpdateManyWorkers",
+    "UpdateResources",
+    "UpdateRollout",
+    "UpdateWorker",
+    "WaitForRollouts",
+]
+
+R_co = TypeVar("R_co", covariant=True)
+
+_CONFIG = ConfigDict(arbitrary_types_allowed=True)
+
+
+class StoreMessage(Message[R_co]):
+    """An operation of the store; what handles this type handles them all."""
+
+    __slots__ = ()
+
+    @classmethod
+    def reply_type(cls) -> Any:
+        """The type of the reply."""
+        return get_args(cls.__orig_bases__[0])[0]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType, reportUnknownVariableType]  # kept by Generic at run time
+
+
+class LightningStoreStatistics(TypedDict, total=False):
+    """Counts, uptime in seconds, and sizes in bytes where the store keeps spans in memory."""
+
+    name: str
+    total_rollouts: int
+    total_attempts: int
+    total_spans: int
+    total_resources: int
+    total_workers: int
+    uptime: float
+    total_span_bytes: int
+    eviction_threshold_bytes: int
+    safe_threshold_bytes: int
+    memory_capacity_bytes: int
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Statistics(StoreMessage[LightningStoreStatistics]):
+    """Count what the store holds."""
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class StartRollout(StoreMessage[AttemptedRollout]):
+    """Record a task and claim it at once: its first attempt is made and the queue never sees it.
+
+    Raises ResourcesNotFound for an unknown ``resources_id``; None takes the latest.
+    """
+
+    input: TaskInput
+    mode: RolloutMode | None = None
+    resources_id: str | None = None
+    config: RolloutConfig | None = None
+    metadata: dict[str, Any] | None = None
+    worker_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class EnqueueRollout(StoreMessage[Rollout]):
+    """Record a task and put its rollout at the end of the queue.
+
+    The latest resources are looked up now, unless ``resources_id`` names others (ResourcesNotFound if unknown).
+    """
+
+    input: TaskInput
+    mode: RolloutMode | None = None
+    resources_id: str | None = None
+    config: RolloutConfig | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class EnqueueManyRollouts(StoreMessage[list[Rollout]]):
+    """Record many tasks at once; the rollouts come back in order. One bad request, and none is recorded."""
+
+    requests: Sequence[EnqueueRolloutRequest]
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class DequeueRollout(StoreMessage[AttemptedRollout | None]):
+    """Claim the rollout that has waited longest, without waiting; None when the queue is empty."""
+
+    worker_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class DequeueManyRollouts(StoreMessage[list[AttemptedRollout]]):
+    """Claim up to ``limit`` rollouts, those that have waited longest first; the worker is linked to the last."""
+
+    _: KW_ONLY
+    limit: int = 1
+    worker_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class StartAttempt(StoreMessage[AttemptedRollout]):
+    """Begin a new attempt by hand, whatever ``max_attempts`` says. Raises RolloutNotFound."""
+
+    rollout_id: str
+    worker_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class ReleaseAttempt(StoreMessage[bool]):
+    """Undo a claim that never began: the attempt is not counted and its rollout goes to the head of the queue.
+
+    Answers False, and changes nothing, where the attempt has begun, has ended or is gone.
+    """
+
+    rollout_id: str
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class UpdateRollout(StoreMessage[Rollout]):
+    """Change what is given of a rollout and leave the rest.
+
+    ``status`` may end a rollout (its open attempt ends with it and is stopped) or put it back into the queue, also
+    when it had ended. Raises RolloutNotFound, ResourcesNotFound, and InvalidTransition for any other change of an
+    ended rollout's status.
+    """
+
+    rollout_id: str
+    input: TaskInput | Unset = field(default=UNSET)
+    mode: RolloutMode | Unset | None = UNSET
+    resources_id: str | Unset | None = UNSET
+    status: RolloutStatus | Unset = UNSET
+    config: RolloutConfig | Unset = UNSET
+    metadata: dict[str, Any] | Unset | None = UNSET
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class UpdateAttempt(StoreMessage[Attempt]):
+    """Change what is given of an attempt; a new status of the latest attempt decides its rollout's.
+
+    ``attempt_id`` may be "latest". Raises RolloutNotFound, AttemptNotFound, and InvalidTransition where the attempt
+    has already ended otherwise or a newer one exists.
+    """
+
+    rollout_id: str
+    attempt_id: str
+    status: AttemptStatus | Unset = UNSET
+    worker_id: str | Unset = UNSET
+    last_heartbeat_time: float | Unset = UNSET
+    metadata: dict[str, Any] | Unset = UNSET
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class QueryRollouts(StoreMessage[PaginatedResult[Rollout]]):
+    """Rollouts by status and id, each with its latest attempt where it has one; oldest first unless sorted.
+
+    ``limit`` -1 means all. ``status`` and ``rollout_ids`` are older names of ``status_in`` and ``rollout_id_in``.
+    Raises ValueError for a ``sort_by`` that is no field.
+    """
+
+    _: KW_ONLY
+    status_in: Sequence[RolloutStatus] | None = None
+    rollout_id_in: Sequence[str] | None = None
+    rollout_id_contains: str | None = None
+    filter_logic: FilterLogic = "and"
+    sort_by: str | None = None
+    sort_order: SortOrder = "asc"
+    limit: int = Field(default=-1, ge=-1)
+    offset: int = Field(default=0, ge=0)
+    status: Sequence[RolloutStatus] | None = None
+    rollout_ids: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class QueryAttempts(StoreMessage[PaginatedResult[Attempt]]):
+    """The attempts at a rollout, first one first; an empty page for an unknown rollout."""
+
+    rollout_id: str
+    _: KW_ONLY
+    sort_by: str | None = "sequence_id"
+    sort_order: SortOrder = "asc"
+    limit: int = Field(default=-1, ge=-1)
+    offset: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class GetRolloutById(StoreMessage[Rollout | None]):
+    """One rollout, with its latest attempt where it has one; None if unknown."""
+
+    rollout_id: str
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class GetLatestAttempt(StoreMessage[Attempt | None]):
+    """The newest attempt at a rollout; None if there is none."""
+
+    rollout_id: str
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class QueryResources(StoreMessage[PaginatedResult[ResourcesUpdate]]):
+    """Sets of resources, oldest first unless sorted."""
+
+    _: KW_ONLY
+    resources_id: str | None = None
+    resources_id_contains: str | None = None
+    sort_by: str | None = None
+    sort_order: SortOrder = "asc"
+    limit: int = Field(default=-1, ge=-1)
+    offset: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class GetResourcesById(StoreMessage[ResourcesUpdate | None]):
+    """One set of resources; None if unknown."""
+
+    resources_id: str
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class GetLatestResources(StoreMessage[ResourcesUpdate | None]):
+    """The resources that a rollout gets when it names none; None while there are none."""
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class AddResources(StoreMessage[ResourcesUpdate]):
+    """Store resources under a new id, version 1; they become the latest unless ``publish`` is False."""
+
+    resources: NamedResources
+    _: KW_ONLY
+    publish: bool = True
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class UpdateResources(StoreMessage[ResourcesUpdate]):
+    """Replace the resources under an id, one version up, or make that id; they become the latest."""
+
+    resources_id: str
+    resources: NamedResources
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class AddSpan(StoreMessage[Span | None]):
+    """Store a span; None if this attempt already has one with its span id.
+
+    A ``sequence_id`` of 0 is replaced by the rollout's next. A span is its attempt's sign of life; the first one
+    makes it running. Raises RolloutNotFound, AttemptNotFound.
+    """
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class AddManySpans(StoreMessage[list[Span]]):
+    """Store spans, all or none; answers those that were new, in order. Raises RolloutNotFound, AttemptNotFound."""
+
+    spans: Sequence[Span]
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class AddOtelSpan(StoreMessage[Span | None]):
+    """Store a span as OpenTelemetry's SDK gives it; like AddSpan in all else."""
+
+    rollout_id: str
+    attempt_id: str
+    readable_span: ReadableSpan
+    sequence_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class GetNextSpanSequenceId(StoreMessage[int]):
+    """Take the rollout's next sequence id, from 1; the count is the rollout's, whichever the attempt."""
+
+    rollout_id: str
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class GetManySpanSequenceIds(StoreMessage[list[int]]):
+    """Take a sequence id for each (rollout id, attempt id), in order."""
+
+    rollout_attempt_ids: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class QuerySpans(StoreMessage[PaginatedResult[Span]]):
+    """The spans of a rollout, or of one attempt ("latest" for the newest), by sequence id unless sorted.
+
+    Raises SpansEvicted where they were dropped to save memory.
+    """
+
+    rollout_id: str
+    attempt_id: str | Literal["latest"] | None = None  # noqa: PYI051 - says what may stand here
+    _: KW_ONLY
+    trace_id: str | None = None
+    trace_id_contains: str | None = None
+    span_id: str | None = None
+    span_id_contains: str | None = None
+    parent_id: str | None = None
+    parent_id_contains: str | None = None
+    name: str | None = None
+    name_contains: str | None = None
+    filter_logic: FilterLogic = "and"
+    limit: int = Field(default=-1, ge=-1)
+    offset: int = Field(default=0, ge=0)
+    sort_by: str | None = "sequence_id"
+    sort_order: SortOrder = "asc"
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class WaitForRollouts(StoreMessage[list[Rollout]]):
+    """Wait until all these rollouts have ended, or for ``timeout`` seconds (None: no limit; 0: do not wait).
+
+    Answers those that have ended, in the order asked for, each once. Raises RolloutNotFound.
+    """
+
+    _: KW_ONLY
+    rollout_ids: Sequence[str]
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class QueryWorkers(StoreMessage[PaginatedResult[Worker]]):
+    """Workers by status and id, in the order in which they were first seen unless sorted."""
+
+    _: KW_ONLY
+    status_in: Sequence[WorkerStatus] | None = None
+    worker_id_contains: str | None = None
+    filter_logic: FilterLogic = "and"
+    sort_by: str | None = None
+    sort_order: SortOrder = "asc"
+    limit: int = Field(default=-1, ge=-1)
+    offset: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class GetWorkerById(StoreMessage[Worker | None]):
+    """One worker; None if it was never seen."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class UpdateWorker(StoreMessage[Worker]):
+    """A worker's heartbeat; it becomes known if it was not. Its status does not change."""
+
+    worker_id: str
+    heartbeat_stats: dict[str, Any] | Unset = UNSET
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class UpdateManyWorkers(StoreMessage[None]):
+    """The heartbeat of a whole pool; ``attempts`` (rollout id, attempt id) are those it is running, alive with it."""
+
+    worker_ids: Sequence[str]
+    heartbeat_stats: dict[str, Any] | Unset = UNSET
+    attempts: Sequence[tuple[str, str]] = ()

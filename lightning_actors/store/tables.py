@@ -1,0 +1,109 @@
+"""`Tables`: the few things a home must be able to keep and find; the handlers need no more than this."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+from lightning_actors.store.change import Change
+from lightning_actors.store.messages import LightningStoreStatistics
+from lightning_actors.types import Attempt, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
+
+__all__ = ["Tables"]
+
+
+class Tables(Protocol):
+    """Where records are kept. Reads never change anything; all writes go through ``apply``."""
+
+    def apply(self, change: Change[Any]) -> None:
+        """Make all writes of a change. It is worked out in full; if it raises all the same, nothing was written."""
+        ...
+
+    def statistics(self) -> LightningStoreStatistics:
+        """Counts and sizes, without name and uptime."""
+        ...
+
+    def rollout(self, rollout_id: str) -> Rollout | None:
+        """One rollout."""
+        ...
+
+    def rollouts_page(
+        self,
+        statuses: Collection[RolloutStatus] | None,
+        rollout_ids: Collection[str] | None,
+        *,
+        either: bool,
+        offset: int,
+        limit: int,
+        descending: bool,
+    ) -> tuple[list[Rollout], int]:
+        """A page of the rollouts with one of these statuses and one of these ids, by start time.
+
+        Args:
+            statuses: The statuses wanted; None for any.
+            rollout_ids: The ids wanted; None for any. Those that do not exist and those named twice do not count.
+            either: Where both are given, one of the two conditions is enough.
+            offset: How many to pass over.
+            limit: How many to answer at most; -1 for all.
+            descending: The latest first.
+
+        Returns:
+            The page, and how many rollouts there are on all pages.
+        """
+        ...
+
+    def queued(self, limit: int) -> list[Rollout]:
+        """The first rollouts of the queue."""
+        ...
+
+    def attempt(self, attempt_id: str) -> Attempt | None:
+        """One attempt; its id is no other attempt's, whatever the rollout."""
+        ...
+
+    def attempts(self, rollout_id: str) -> Sequence[Attempt]:
+        """The attempts at a rollout, first one first."""
+        ...
+
+    def resources(self, resources_id: str) -> ResourcesUpdate | None:
+        """One set of resources."""
+        ...
+
+    def all_resources(self) -> Collection[ResourcesUpdate]:
+        """All sets of resources in the order in which they were made."""
+        ...
+
+    def latest_resources_id(self) -> str | None:
+        """The id of the latest resources."""
+        ...
+
+    def worker(self, worker_id: str) -> Worker | None:
+        """One worker."""
+        ...
+
+    def workers(self) -> Collection[Worker]:
+        """All workers in the order in which they were first seen."""
+        ...
+
+    def spans(self, rollout_id: str, attempt_id: str | None = None) -> Sequence[Span]:
+        """The spans of a rollout, or of one attempt at it, in the order in which they were stored.
+
+        Raises:
+            SpansEvicted: Some of them were dropped.
+        """
+        ...
+
+    def has_span(self, rollout_id: str, attempt_id: str, span_id: str) -> bool:
+        """Whether this attempt has a span with this id."""
+        ...
+
+    def sequence(self, rollout_id: str) -> int:
+        """The last sequence id that was taken for the rollout; 0 if none was."""
+        ...
+
+    def due_attempts(self, now: float) -> list[Attempt]:
+        """The open attempts that have reached a deadline; each is named once until it changes again."""
+        ...
+
+    def next_due(self) -> float | None:
+        """When ``due_attempts`` may next have something to say, in seconds since the epoch."""
+        ...
