@@ -1,0 +1,10 @@
+"""Tracing: whose span is it, and where is it written."""
+
+from __future__ import annotations
+
+from lightning_actors.tracer.base import Tracer
+from lightning_actors.tracer.dummy import DummyTracer
+from lightning_actors.tracer.otel import OtelTracer
+from lightning_actors.tracer.trace import SpanSink, Trace, current_trace, remember_last
+
+__all__ = ["DummyTracer", "OtelTracer", "SpanSink", "Trace", "Tracer", "current_trace", "remember_last"]
