@@ -1,0 +1,23 @@
+"""Algorithms: what asks for rollouts and learns from them."""
+
+from __future__ import annotations
+
+from lightning_actors.algorithm.base import Algorithm
+from lightning_actors.algorithm.batches import batch_iter_over_dataset
+from lightning_actors.algorithm.decorator import FunctionalAlgorithm, algo
+from lightning_actors.algorithm.fast import Baseline, FastAlgorithm
+from lightning_actors.algorithm.prompt_search import PromptSearch, PromptSearchResult
+from lightning_actors.algorithm.prompt_space import Demonstrations, Layout
+
+__all__ = [
+    "Algorithm",
+    "Baseline",
+    "Demonstrations",
+    "FastAlgorithm",
+    "FunctionalAlgorithm",
+    "Layout",
+    "PromptSearch",
+    "PromptSearchResult",
+    "algo",
+    "batch_iter_over_dataset",
+]

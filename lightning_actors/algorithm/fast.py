@@ -1,0 +1,211 @@
+"""`Baseline` sends every task through the agent and learns nothing; `FastAlgorithm` is what `Trainer.dev` may run."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+import anyio
+
+from lightning_actors.algorithm.base import Algorithm
+from lightning_actors.emitter import find_final_reward
+from lightning_actors.errors import ConfigError, SpansEvicted
+from lightning_actors.log import get_logger
+from lightning_actors.store.api import LightningStore
+from lightning_actors.types import Dataset, Rollout, RolloutMode, Span
+
+__all__ = ["Baseline", "FastAlgorithm", "SpanVerbosity"]
+
+SpanVerbosity = Literal["keys", "key_values", "none"]
+"""How much of each span is logged: its attributes' names, their values too, or nothing."""
+
+_Split = tuple[RolloutMode, Dataset[Any]]
+_QUEUED: Final = ("queuing", "requeuing")
+_TRAIN_SPLIT: Final = 0.5
+_POLLING_INTERVAL: Final = 5.0
+
+log = get_logger("lightning_actors.algorithm")
+
+
+class FastAlgorithm(Algorithm):
+    """An algorithm quick enough for a dry run: `Trainer.dev` takes no other."""
+
+
+class Baseline(FastAlgorithm):
+    """Run every training task, then every validation task, and log how each one ended.
+
+    Tasks are handed out a few at a time: no more than ``max_queue_length`` wait in the queue, beside those that idle
+    runners of its trainer are about to take. The algorithm is told when a rollout ends and does not poll.
+
+    Args:
+        n_epochs: How often to go through the tasks, at least 1.
+        train_split: Accepted for compatibility; the two datasets are given to ``Trainer.fit`` apart.
+        polling_interval: Accepted for compatibility; the store says when a rollout has ended.
+        max_queue_length: How many rollouts may wait to be claimed, at least 1.
+        span_verbosity: How much of each span is logged.
+
+    Raises:
+        ConfigError: An option is out of range.
+
+    Source: options and the order of the tasks are those of Agent Lightning 0.3.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_epochs: int = 1,
+        train_split: float = _TRAIN_SPLIT,
+        polling_interval: float = _POLLING_INTERVAL,
+        max_queue_length: int = 4,
+        span_verbosity: SpanVerbosity = "keys",
+    ) -> None:
+        if n_epochs < 1 or max_queue_length < 1:
+            raise ConfigError(
+                f"n_epochs and max_queue_length must be at least 1, not n_epochs={n_epochs!r}, "
+                f"max_queue_length={max_queue_length!r}"
+            )
+        if not 0 < train_split < 1:
+            raise ConfigError(f"train_split must lie between 0 and 1, not {train_split!r}")
+        if span_verbosity not in get_args(SpanVerbosity):
+            raise ConfigError(
+                f"span_verbosity must be one of {', '.join(get_args(SpanVerbosity))}, not {span_verbosity!r}"
+            )
+        _warn_unused("train_split", train_split, _TRAIN_SPLIT, "Trainer.fit(agent, train_dataset, val_dataset=...)")
+        _warn_unused("polling_interval", polling_interval, _POLLING_INTERVAL, "the store, which says when one ends,")
+        self._n_epochs = n_epochs
+        self._max_queue_length = max_queue_length
+        self._span_verbosity: SpanVerbosity = span_verbosity
+
+    async def run(self, train_dataset: Dataset[Any] | None = None, val_dataset: Dataset[Any] | None = None) -> None:
+        """Run all tasks; returns when the last rollout has ended.
+
+        Raises:
+            Exception: What a dataset raised, once the rollouts begun before have ended.
+        """
+        given: list[tuple[RolloutMode, Dataset[Any] | None]] = [("train", train_dataset), ("val", val_dataset)]
+        datasets: list[_Split] = [(mode, tasks) for mode, tasks in given if tasks is not None and len(tasks) > 0]
+        if not datasets:
+            log.warning("no_tasks", hint="Baseline needs a train_dataset or a val_dataset that is not empty")
+            return
+        store = self.get_store()
+        resources = self.get_initial_resources()
+        if resources is not None and await store.get_latest_resources() is None:
+            await store.add_resources(resources)
+        stream = _Stream(store, self._max_queue_length, self._n_workers(), self._span_verbosity)
+        await stream.run(task for _ in range(self._n_epochs) for task in _tasks(datasets))
+
+    def _n_workers(self) -> int | None:
+        return None if self._trainer_ref is None else getattr(self.get_trainer(), "n_workers", None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One task on its way into the queue."""
+
+    mode: RolloutMode
+    index: int
+    input: Any
+
+
+@dataclass(slots=True)
+class _Stream:
+    """Tasks going into the queue as it empties, and rollouts being followed to their end."""
+
+    store: LightningStore
+    max_queue_length: int
+    n_workers: int | None
+    span_verbosity: SpanVerbosity
+    following: int = 0
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    failure: Exception | None = None
+
+    async def run(self, tasks: Iterator[_Task]) -> None:
+        async with anyio.create_task_group() as followers:
+            try:
+                while self.failure is None and (task := next(tasks, None)) is not None:
+                    await self._room()
+                    rollout = await self.store.enqueue_rollout(task.input, mode=task.mode)
+                    log.info("rollout_enqueued", rollout_id=rollout.rollout_id, mode=task.mode, index=task.index)
+                    self.following += 1
+                    followers.start_soon(self._follow, rollout, task)
+            except Exception as error:  # noqa: BLE001 - the boundary to the user's dataset; raised below, once the others have ended
+                self._fail(error)
+                log.warning("no_more_tasks", error=repr(error), following=self.following)
+        if self.failure is not None:
+            raise self.failure
+
+    async def _room(self) -> None:
+        """Wait until another rollout may be queued; only the end of one of ours can change the answer."""
+        while self.following and await self._is_full():
+            await self.ended.wait()
+
+    async def _is_full(self) -> bool:
+        self.ended = anyio.Event()
+        if self.n_workers is not None:  # each has one in hand or takes one as soon as it sees it
+            return self.following >= self.max_queue_length + self.n_workers
+        queued = await self.store.query_rollouts(status_in=_QUEUED, limit=1)
+        return queued.total >= self.max_queue_length
+
+    async def _follow(self, rollout: Rollout, task: _Task) -> None:
+        try:
+            (last,) = await self.store.wait_for_rollouts(rollout_ids=[rollout.rollout_id])
+            await self._report(last, task)
+        except Exception as error:  # noqa: BLE001 - errors leave a task group as values, here the first one
+            self._fail(error)
+        finally:
+            self.following -= 1
+            self.ended.set()
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = self.failure or error
+
+    async def _report(self, rollout: Rollout, task: _Task) -> None:
+        if not log.stdlib.isEnabledFor(logging.INFO):
+            return
+        bound = log.bind(rollout_id=rollout.rollout_id)
+        spans = await self._spans(rollout)
+        attempt = await self.store.get_latest_attempt(rollout.rollout_id)
+        bound.info(
+            "rollout_ended",
+            status=rollout.status,
+            reward=find_final_reward(spans),
+            seconds=round((rollout.end_time or rollout.start_time) - rollout.start_time, 3),
+            attempts=attempt.sequence_id if attempt is not None else 0,
+            mode=task.mode,
+            index=task.index,
+        )
+        if self.span_verbosity == "none":
+            return
+        for span in spans:
+            shown = span.attributes if self.span_verbosity == "key_values" else sorted(span.attributes)
+            bound.info("span", name=span.name, sequence_id=span.sequence_id, attributes=shown)
+
+    async def _spans(self, rollout: Rollout) -> list[Span]:
+        try:
+            return list(await self.store.query_spans(rollout.rollout_id, "latest"))
+        except SpansEvicted:
+            log.warning("spans_evicted", rollout_id=rollout.rollout_id)
+            return []
+
+
+def _tasks(datasets: list[_Split]) -> Iterator[_Task]:
+    for mode, dataset in datasets:
+        for index in range(len(dataset)):
+            try:
+                task = dataset[index]
+            except Exception as error:
+                error.add_note(f"raised by the {mode} dataset at index {index}")
+                raise
+            yield _Task(mode, index, task)
+
+
+def _warn_unused(option: str, value: float, default: float, instead: str) -> None:
+    if value != default:
+        warnings.warn(
+            f"Baseline({option}={value!r}) has no effect here: {instead} does that job",
+            UserWarning,
+            stacklevel=3,
+        )
