@@ -1,0 +1,129 @@
+"""Who runs next: the queue actor keeps the runners' unanswered Takes and claims rollouts for them.
+
+```
+runner ──Take──▶ ┌ queue: takes waiting, no task each ┐ ──DequeueRollout──▶ store
+runner ◀─claim── └────────────────────────────────────┘ ◀──── Ready ─────── store, whenever something was queued
+```
+
+It holds nothing that cannot be asked for again: the store alone decides who runs what.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_actors.actors import Actor, Message, Reply, defers, handles
+from lightning_actors.log import get_logger
+from lightning_actors.store import LightningStore
+from lightning_actors.types import AttemptedRollout
+
+__all__ = ["QueueActor", "Ready", "Take"]
+
+log = get_logger("lightning_actors.queue")
+
+_UNDO_AGAIN = (0.05, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Take(Message[AttemptedRollout]):
+    """A worker wants a rollout; answered when there is one, claimed for it."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Message[None]):
+    """Told: a rollout may be waiting in the store's queue."""
+
+
+class QueueActor(Actor, handles_all=(Take, Ready)):
+    """Hands rollouts to workers in the order in which they asked.
+
+    Args:
+        store: Where the rollouts wait.
+    """
+
+    def __init__(self, store: LightningStore) -> None:
+        self._store = store
+        self._takes: OrderedDict[Reply[AttemptedRollout], Take] = OrderedDict()
+        self._may_have_work = True
+        self._is_told = False
+        self._unwatch: Callable[[], None] | None = None
+
+    async def started(self) -> None:
+        """Listen to the store."""
+        self._unwatch = self._store.watch_queue(self._ready)
+
+    async def stopped(self) -> None:
+        """Listen no more."""
+        if self._unwatch is not None:
+            self._unwatch()
+
+    @property
+    def waiting(self) -> int:
+        """How many workers wait for work."""
+        return len(self._takes)
+
+    def _ready(self) -> None:
+        self._may_have_work = True
+        if not self._is_told and self._takes:
+            self._is_told = self.ref.tell_nowait(Ready())
+
+    @defers(Take)
+    async def take(self, message: Take, reply: Reply[AttemptedRollout]) -> None:
+        """Answer now if there is work, else keep the reply."""
+        self._takes[reply] = message
+        await self._serve()
+
+    @handles(Ready)
+    async def ready(self, message: Ready) -> None:
+        """Claim for those who wait."""
+        self._is_told = False
+        await self._serve()
+
+    async def _serve(self) -> None:
+        while self._takes and self._may_have_work:
+            reply, take = self._takes.popitem(last=False)
+            if reply.done:
+                continue
+            self._may_have_work = False  # unless the store says otherwise from now on
+            try:
+                claimed = await self._store.dequeue_rollout(take.worker_id)
+            except BaseException:
+                self._put_back(reply, take)
+                self._may_have_work = True
+                raise
+            if claimed is None:
+                self._put_back(reply, take)
+            else:
+                self._may_have_work = True
+                reply.set(claimed)
+
+    def _put_back(self, reply: Reply[AttemptedRollout], take: Take) -> None:
+        self._takes[reply] = take
+        self._takes.move_to_end(reply, last=False)
+
+    def withdrawn(self, message: Message[Any], reply: Reply[Any]) -> None:
+        """A worker went away: forget its Take."""
+        self._takes.pop(reply, None)
+
+    async def undelivered(self, message: Message[Any], value: Any) -> None:
+        """A claim found its worker gone: undo it, so that it counts no attempt and another gets it first."""
+        if not isinstance(value, AttemptedRollout):
+            return
+        rollout_id, attempt_id = value.rollout_id, value.attempt.attempt_id
+        for pause in (*_UNDO_AGAIN, None):
+            try:
+                released = await self._store.release_attempt(rollout_id, attempt_id)
+            except Exception as error:
+                if pause is None:
+                    log.exception("claim_not_undone", rollout_id=rollout_id, attempt_id=attempt_id)
+                    return
+                log.warning("release_failed", rollout_id=rollout_id, error=repr(error))
+                await self.clock.sleep(pause)
+            else:
+                log.info("claim_undone", rollout_id=rollout_id, released=released)
+                return

@@ -1,0 +1,103 @@
+"""`Rig`: what a runner works with; hooks are called here, so that one that raises changes nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+
+from lightning_actors.actors import Clock, SystemClock
+from lightning_actors.detached import DaemonThreads
+from lightning_actors.litagent import LitAgent
+from lightning_actors.log import get_logger
+from lightning_actors.store import LightningStore
+from lightning_actors.tracer import Tracer
+from lightning_actors.types import Hook
+
+__all__ = ["Rig", "is_cancelled"]
+
+log = get_logger("lightning_actors.runner")
+
+_HOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Everything that the rollouts of one runner, or of a pool, have in common.
+
+    Attributes:
+        agent: What is run.
+        tracer: What records it.
+        store: What remembers it.
+        runner: What hooks and the agent are told to be their runner.
+        hooks: Who is told, in this order.
+        threads: Where sync agents run.
+        patience: Seconds that an agent has to end once it was asked to.
+        clock: The time.
+        running: The attempts under way: attempt id to rollout id.
+        left_behind: The names of agent calls that did not end when asked to.
+    """
+
+    agent: LitAgent[Any]
+    tracer: Tracer
+    store: LightningStore
+    runner: Any
+    hooks: Sequence[Hook] = ()
+    threads: DaemonThreads = field(default_factory=lambda: DaemonThreads(256))
+    patience: float = 2.0
+    clock: Clock = field(default_factory=SystemClock)
+    running: dict[str, str] = field(default_factory=dict[str, str])
+    left_behind: list[str] = field(default_factory=list[str])
+
+    def seeing(self, store: LightningStore) -> Rig:
+        """The same rig with another view of the store; counts and threads are shared."""
+        return replace(self, store=store)
+
+    def with_threads(self, threads: DaemonThreads) -> Rig:
+        """The same rig with other threads for sync agents."""
+        return replace(self, threads=threads)
+
+    async def call_hooks(self, which: str, call: Callable[[Hook], Awaitable[None]]) -> None:
+        """Call one method of every hook, in order; what a hook raises is logged."""
+        for hook in self.hooks:
+            await _call(which, hook, call)
+
+    async def call_last_hooks(self, which: str, call: Callable[[Hook], Awaitable[None]]) -> None:
+        """The same for hooks that are called however the rollout ends.
+
+        A hook that has begun is cancelled together with its rollout; those that come after that are shielded, and have
+        5 seconds.
+        """
+        cut_short: BaseException | None = None
+        for hook in self.hooks:
+            try:
+                if is_cancelled():
+                    await self._call_shielded(which, hook, call)
+                else:
+                    await _call(which, hook, call)
+            except anyio.get_cancelled_exc_class() as cancellation:
+                cut_short = cancellation
+        if cut_short is not None:
+            raise cut_short
+
+    async def _call_shielded(self, which: str, hook: Hook, call: Callable[[Hook], Awaitable[None]]) -> None:
+        with anyio.CancelScope(shield=True), self.clock.move_on_after(_HOOK_SECONDS) as scope:
+            await _call(which, hook, call)
+        if scope.cancelled_caught:
+            log.warning("hook_too_slow", hook=type(hook).__name__, method=which, seconds=_HOOK_SECONDS)
+
+
+def is_cancelled() -> bool:
+    """Whether a scope around the running task is cancelled, so that what it awaits next will be."""
+    return anyio.current_effective_deadline() == float("-inf")
+
+
+async def _call(which: str, hook: Hook, call: Callable[[Hook], Awaitable[None]]) -> None:
+    try:
+        await call(hook)
+    except BaseException as error:
+        if isinstance(error, anyio.get_cancelled_exc_class()) and is_cancelled():
+            raise
+        log.exception("hook_failed", hook=type(hook).__name__, method=which)

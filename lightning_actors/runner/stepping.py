@@ -1,0 +1,116 @@
+"""`Stepper`: one rollout at once, past the queue.
+
+```
+StartRollout ─▶ store, then Execute ─▶ the resident actor where there is one, else an actor that lives for this call
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from lightning_actors.actors import ActorRef, hosted
+from lightning_actors.errors import InvalidTransition, RolloutCancelled
+from lightning_actors.log import get_logger
+from lightning_actors.runner.actor import Execute, RunnerActor
+from lightning_actors.runner.execution import Execution, describe
+from lightning_actors.runner.known_resources import KnownResources, checked_resources
+from lightning_actors.runner.rig import Rig
+from lightning_actors.runner.stop_event import is_set, when_set
+from lightning_actors.store import LightningStore
+from lightning_actors.tracer import remember_last
+from lightning_actors.types import AttemptedRollout, NamedResources, Resource, Rollout, RolloutConfig, RolloutMode
+
+__all__ = ["Stepper"]
+
+log = get_logger("lightning_actors.runner")
+
+_GIVE_UP_SECONDS = 5.0
+
+
+class Stepper:
+    """Runs single rollouts for a runner, for as long as that is bound to one agent and one store.
+
+    Args:
+        rig: What it works with.
+        worker_id: The runner's name in the store.
+
+    Attributes:
+        resident: The actor to send them to; None to make one for each.
+    """
+
+    def __init__(self, rig: Rig, worker_id: str) -> None:
+        self.rig = rig
+        self.worker_id = worker_id
+        self.resident: ActorRef[RunnerActor] | None = None
+        self._known_resources = KnownResources(rig.store)
+
+    async def run(
+        self,
+        task: Any,
+        resources: Mapping[str, Resource] | None,
+        mode: RolloutMode | None,
+        config: RolloutConfig | None,
+        metadata: Mapping[str, Any] | None,
+        event: Any = None,
+    ) -> Execution:
+        """Run one; the arguments are those of ``LitAgentRunner.step``. What the agent raised is in the answer."""
+        store = self.rig.store
+        if is_set(event):
+            raise RolloutCancelled("the event was set before the rollout began")
+        named = None if resources is None else checked_resources(resources, "resources")
+        rollout = await store.start_rollout(
+            task,
+            mode,
+            None if named is None else await self._known_resources.stored(named),
+            _single_attempt(config),
+            None if metadata is None else dict(metadata),
+            self.worker_id,
+        )
+        try:
+            async with when_set(event, lambda: _cancel(store, rollout)):
+                execution = await self._execute(rollout, named)
+        except BaseException:
+            await _give_up(store, rollout)
+            raise
+        if execution.trace is not None:
+            remember_last(execution.trace)
+        return execution
+
+    async def finished(self, execution: Execution) -> Rollout:
+        """The rollout as the store has it after its end."""
+        rollout = await self.rig.store.get_rollout_by_id(execution.rollout.rollout_id)
+        return execution.rollout if rollout is None else rollout
+
+    async def _execute(self, rollout: AttemptedRollout, resources: NamedResources | None) -> Execution:
+        message = Execute(rollout, resources)
+        if self.resident is not None:
+            return await self.resident.ask(message)
+        needs_time = rollout.config.timeout_seconds is not None or rollout.config.unresponsive_seconds is not None
+        runner = RunnerActor(self.rig, self.worker_id, keeps_time=needs_time)
+        async with hosted(lambda: runner, name=self.worker_id, clock=self.rig.clock) as ref:
+            return await ref.ask(message)
+
+
+def _single_attempt(config: RolloutConfig | None) -> RolloutConfig:
+    return (config or RolloutConfig()).model_copy(update={"max_attempts": 1, "retry_condition": []})
+
+
+async def _cancel(store: LightningStore, rollout: AttemptedRollout) -> None:
+    with suppress(InvalidTransition):  # it has just ended
+        await store.update_rollout(rollout.rollout_id, status="cancelled")
+
+
+async def _give_up(store: LightningStore, rollout: AttemptedRollout) -> None:
+    """A step that ended without a result: whatever state it left, the rollout must not stay open."""
+    with anyio.CancelScope(shield=True), anyio.move_on_after(_GIVE_UP_SECONDS):
+        try:
+            now = await store.get_rollout_by_id(rollout.rollout_id)
+            if now is not None and now.status in {"preparing", "running"}:
+                await _cancel(store, rollout)
+        except Exception as error:  # noqa: BLE001 - boundary: the store, while another error is on its way
+            log.warning("end_not_reported", rollout_id=rollout.rollout_id, error=describe(error))

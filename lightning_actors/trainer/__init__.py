@@ -1,0 +1,9 @@
+"""The trainer: supervises a run and nothing else."""
+
+from __future__ import annotations
+
+from lightning_actors.components import build_component
+from lightning_actors.trainer.result import RunResult
+from lightning_actors.trainer.trainer import Trainer
+
+__all__ = ["RunResult", "Trainer", "build_component"]

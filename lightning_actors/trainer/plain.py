@@ -1,0 +1,79 @@
+"""The plain calls: an event loop of their own, and an end that nothing can hold up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from lightning_actors.errors import ConfigError
+from lightning_actors.trainer.result import RunResult
+from lightning_actors.trainer.run import Run
+from lightning_actors.trainer.signals import heeding_signals
+from lightning_actors.types import Dataset
+
+__all__ = ["refuse_inside_loop", "run_plain"]
+
+_CLOSING_SECONDS = 1.0
+
+
+def refuse_inside_loop(call: str) -> None:
+    """Say what to await, where an event loop is running already.
+
+    Raises:
+        ConfigError: One is.
+    """
+    try:
+        anyio.lowlevel.current_token()
+    except anyio.NoEventLoopError:
+        return
+    raise ConfigError(
+        f"trainer.{call} starts an event loop of its own, and one is running here: "
+        f"write `await trainer.{call}_async(...)` with the same arguments"
+    )
+
+
+def run_plain(
+    make: Callable[[], Run],
+    train: Dataset[Any] | None,
+    val: Dataset[Any] | None,
+    using: AbstractContextManager[None],
+) -> RunResult:
+    """Execute a run in an event loop made for it.
+
+    Args:
+        make: Makes the run, inside the loop.
+        train: The tasks to learn from.
+        val: The tasks to measure by.
+        using: Entered around it all.
+    """
+    with using:
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(_execute(make, train, val))
+        finally:
+            _close(loop)
+
+
+async def _execute(make: Callable[[], Run], train: Dataset[Any] | None, val: Dataset[Any] | None) -> RunResult:
+    run = make()
+    with anyio.CancelScope() as scope, heeding_signals(run.interrupt, scope.cancel):
+        return await run.execute(train, val)
+    return await run.result()
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the loop. Unlike ``asyncio.run``, do not wait for ever for tasks that swallow their cancellation."""
+    try:
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        if pending:
+            loop.run_until_complete(asyncio.wait(pending, timeout=_CLOSING_SECONDS))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()

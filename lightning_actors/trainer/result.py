@@ -1,0 +1,38 @@
+"""`RunResult`: what a run leaves in the caller's hands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lightning_actors.types import ResourcesUpdate, Rollout, RolloutStatus
+
+__all__ = ["RunResult"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The outcome of ``fit`` or ``dev``.
+
+    Attributes:
+        rollouts: The rollouts recorded during the run, oldest first; those left in the queue included.
+        status_counts: How many of them there are in each status.
+        rewards: The final reward by rollout id, where there was one.
+        resources: The latest resources in the store at the end; None if there are none.
+        errors: The last error by rollout id, for those that had one and did not succeed afterwards.
+        interrupted: Whether the run was stopped by a signal before its algorithm was done.
+        left_behind: Agent calls that did not end when they were asked to, and may still be running.
+    """
+
+    rollouts: Sequence[Rollout]
+    status_counts: Mapping[RolloutStatus, int]
+    rewards: Mapping[str, float]
+    resources: ResourcesUpdate | None
+    errors: Mapping[str, BaseException] = field(default_factory=dict[str, BaseException])
+    interrupted: bool = False
+    left_behind: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {status}" for status, count in self.status_counts.items()) or "no rollouts"
+        mean = f", mean reward {sum(self.rewards.values()) / len(self.rewards):.3f}" if self.rewards else ""
+        return f"<RunResult {counts}{mean}{', interrupted' if self.interrupted else ''}>"

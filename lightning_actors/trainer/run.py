@@ -1,0 +1,244 @@
+"""One run: the supervision tree, and nothing else.
+
+```
+Supervisor ─┬ store        significant, not restarted: its death ends the run
+            ├ keeper       heartbeat and span flush of the whole pool
+            ├ queue        permanent; holds nothing that cannot be asked for again
+            ├ runner-0…n   one for one
+            └ algorithm    significant: its return stops the tree, right to left
+```
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from lightning_actors.actors import ChildSpec, Supervisor
+from lightning_actors.algorithm import Algorithm
+from lightning_actors.errors import RunnerError
+from lightning_actors.log import get_logger
+from lightning_actors.queue import QueueActor
+from lightning_actors.runner import Execution
+from lightning_actors.runner.actor import Budget, RunnerActor
+from lightning_actors.runner.keeper import KeeperActor
+from lightning_actors.runner.rig import Rig
+from lightning_actors.store import LightningStore
+from lightning_actors.store.actor import ActorStore, store_actor
+from lightning_actors.trainer.algorithm_actor import AlgorithmActor, AlgorithmOutcome
+from lightning_actors.trainer.result import RunResult
+from lightning_actors.trainer.tally import Tally
+from lightning_actors.types import AttemptedRollout, Dataset, NamedResources, Resource, Rollout, RolloutStatus
+
+__all__ = ["Run"]
+
+log = get_logger("lightning_actors.trainer")
+
+_PAGE = 500
+
+
+class Run:
+    """A training run under way.
+
+    Args:
+        rig: What the runners work with; its store is the one that outlives the run.
+        algorithm: Everything set but its store.
+        n_workers: How many runners.
+        max_rollouts: How many rollouts each runner takes at most; None for no limit.
+        initial_resources: Made the latest before the algorithm begins.
+        grace: Seconds that rollouts under way have when the run ends.
+        heartbeat_interval: Seconds between heartbeats; 0 for none.
+        finished: Called with every execution that ends.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        algorithm: Algorithm,
+        *,
+        n_workers: int,
+        max_rollouts: int | None,
+        initial_resources: Mapping[str, Resource] | None,
+        grace: float,
+        heartbeat_interval: float,
+        finished: Callable[[Execution], None] | None = None,
+    ) -> None:
+        self._rig = rig
+        self._algorithm = algorithm
+        self._n_workers = n_workers
+        self._max_rollouts = max_rollouts
+        self._initial: NamedResources | None = None if initial_resources is None else dict(initial_resources)
+        self._grace = grace
+        self._heartbeat_interval = heartbeat_interval
+        self._finished = finished
+        self._tally = Tally()
+        self._outcome = AlgorithmOutcome()
+        self._interrupted = anyio.Event()
+        self._all_exhausted = anyio.Event()
+        self._exhausted = 0
+        self._recorded_before = 0
+        self.is_interrupted = False
+
+    def interrupt(self) -> None:
+        """Ask the run to end: no new rollouts, and the grace time for those under way."""
+        self.is_interrupted = True
+        self._interrupted.set()
+
+    async def execute(self, train: Dataset[Any] | None, val: Dataset[Any] | None) -> RunResult:
+        """Build the tree, wait for its end, and say what came of it.
+
+        Raises:
+            Exception: What the algorithm raised, or what ended the tree.
+        """
+        store, rig = self._rig.store, self._rig
+        self._recorded_before = (await store.query_rollouts(limit=1)).total
+        if self._initial is not None:
+            await store.add_resources(self._initial)
+        try:
+            async with Supervisor(name="trainer", clock=rig.clock) as supervisor:
+                await self._start(supervisor, store, (train, val))
+                await self._until_ended(supervisor)
+        finally:
+            rig.threads.close()
+        if self._outcome.error is not None:
+            raise self._outcome.error
+        return await self.result()
+
+    async def _start(
+        self,
+        supervisor: Supervisor,
+        store: LightningStore,
+        datasets: tuple[Dataset[Any] | None, Dataset[Any] | None],
+    ) -> None:
+        rig, room = self._rig, 2 * self._n_workers + 64
+        store_ref = await supervisor.start(
+            ChildSpec("store", lambda: store_actor(store), "temporary", significant=True, mailbox_size=room)
+        )
+        seen = ActorStore(store_ref, store, clock=rig.clock)
+        pool_rig = rig.seeing(seen)
+        workers = [f"Worker-{number}" for number in range(self._n_workers)]
+        await supervisor.start(
+            ChildSpec("keeper", lambda: KeeperActor(pool_rig, workers, heartbeat_interval=self._heartbeat_interval))
+        )
+        queue = await supervisor.start(ChildSpec("queue", lambda: QueueActor(seen), mailbox_size=room))
+        for number, worker in enumerate(workers):
+            budget = Budget(self._max_rollouts)
+            await supervisor.start(
+                ChildSpec(
+                    f"runner-{number}",
+                    lambda worker=worker, budget=budget: RunnerActor(
+                        pool_rig,
+                        worker,
+                        queue=queue,
+                        budget=budget,
+                        finished=self._note,
+                        exhausted=self._note_exhausted,
+                    ),
+                    "transient",
+                    group="runners",
+                    grace=self._grace,
+                )
+            )
+        await supervisor.start(
+            ChildSpec(
+                "algorithm",
+                lambda: AlgorithmActor(self._algorithm, pool_rig, datasets, self._outcome),
+                "temporary",
+                significant=True,
+            )
+        )
+
+    async def _until_ended(self, supervisor: Supervisor) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._stop_when_interrupted, supervisor)
+            tasks.start_soon(self._stop_when_nobody_is_left, supervisor)
+            await supervisor.wait()
+            tasks.cancel_scope.cancel()
+
+    async def _stop_when_interrupted(self, supervisor: Supervisor) -> None:
+        await self._interrupted.wait()
+        await supervisor.stop()
+
+    async def _stop_when_nobody_is_left(self, supervisor: Supervisor) -> None:
+        """All runners took their ``max_rollouts``: what is still queued, or comes, will never run."""
+        await self._all_exhausted.wait()
+        try:
+            await self._until_queued()
+        except Exception as error:  # noqa: BLE001 - boundary: the store; raised by execute, where no group wraps it
+            self._outcome.error = error
+        else:
+            log.warning(
+                "all_runners_are_done",
+                max_rollouts=self._max_rollouts,
+                hint="rollouts are still queued: raise max_rollouts or n_workers",
+            )
+        await supervisor.stop()
+
+    async def _until_queued(self) -> None:
+        store, queued = self._rig.store, anyio.Event()
+        unwatch = store.watch_queue(queued.set)
+        try:
+            page = await store.query_rollouts(status_in=["queuing", "requeuing"], limit=1)
+            if not page.total:
+                await queued.wait()
+        finally:
+            unwatch()
+
+    def _note(self, execution: Execution) -> None:
+        self._tally.note(execution)
+        if self._finished is not None:
+            self._finished(execution)
+
+    def _note_exhausted(self) -> None:
+        self._exhausted += 1
+        if self._exhausted == self._n_workers:
+            self._all_exhausted.set()
+
+    async def result(self) -> RunResult:
+        """What came of the run so far; also of one whose ``execute`` was cancelled."""
+        store = self._rig.store
+        rollouts = await self._rollouts()
+        counts: Counter[RolloutStatus] = Counter(rollout.status for rollout in rollouts)
+        left = counts["queuing"] + counts["requeuing"]
+        if left:
+            log.warning("rollouts_left_over", queued=left, hint="they stay in the store's queue")
+        return RunResult(
+            rollouts=rollouts,
+            status_counts=dict(counts),
+            rewards=self._tally.rewards,
+            resources=await store.get_latest_resources(),
+            errors=self._errors(rollouts),
+            interrupted=self.is_interrupted and not self._outcome.has_returned,
+            left_behind=tuple(self._rig.left_behind),
+        )
+
+    async def _rollouts(self) -> list[Rollout]:
+        """What was recorded during the run, and what had been left in the queue before and ran in it."""
+        store = self._rig.store
+        found: dict[str, Rollout] = {}
+        read = 0
+        while True:
+            page = await store.query_rollouts(sort_by="start_time", limit=_PAGE, offset=self._recorded_before + read)
+            found.update((rollout.rollout_id, rollout) for rollout in page)
+            read += len(page)
+            if len(page) < _PAGE:
+                break
+        earlier = [id_ for id_ in self._tally.rollout_ids if id_ not in found]
+        if not earlier:
+            return list(found.values())
+        return [*await store.query_rollouts(rollout_id_in=earlier, sort_by="start_time"), *found.values()]
+
+    def _errors(self, rollouts: Sequence[Rollout]) -> dict[str, BaseException]:
+        """What the runners told, and for rollouts that failed without a word, what the store knows."""
+        errors = self._tally.errors
+        for rollout in rollouts:
+            if rollout.status == "failed" and rollout.rollout_id not in errors:
+                why = (rollout.attempt.metadata or {}) if isinstance(rollout, AttemptedRollout) else {}
+                told = why.get("error") or why.get("reason") or "no reason was recorded"
+                errors[rollout.rollout_id] = RunnerError(
+                    f"rollout {rollout.rollout_id} failed: {told}", rollout_id=rollout.rollout_id
+                )
+        return errors

@@ -1,0 +1,295 @@
+"""`Trainer`: components in, a supervised run out."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from lightning_actors.algorithm import Algorithm, Baseline, FastAlgorithm
+from lightning_actors.components import ComponentSpec, build_component
+from lightning_actors.detached import DaemonThreads
+from lightning_actors.errors import ConfigError
+from lightning_actors.litagent import LitAgent
+from lightning_actors.log import get_logger
+from lightning_actors.runner import Execution, LitAgentRunner
+from lightning_actors.runner.known_resources import checked_resources
+from lightning_actors.store import InMemoryLightningStore, LightningStore
+from lightning_actors.tracer import OtelTracer, Tracer
+from lightning_actors.trainer.dry_run import DryRun, first_tasks
+from lightning_actors.trainer.plain import refuse_inside_loop, run_plain
+from lightning_actors.trainer.result import RunResult
+from lightning_actors.trainer.run import Run
+from lightning_actors.types import Dataset, Hook, Resource
+
+__all__ = ["Trainer"]
+
+log = get_logger("lightning_actors.trainer")
+
+T = TypeVar("T")
+
+_THREADS = 256
+_NOT_HERE: dict[str, tuple[Any, str]] = {
+    "dev": (False, "call trainer.dev(agent, dataset) for a dry run"),
+    "strategy": (None, "store, algorithm and runners are actors in one event loop, so there is none to choose"),
+    "port": (None, "nothing listens: the actors talk within the process"),
+    "max_tasks": (None, "max_rollouts is its name now"),
+    "daemon": (True, "there are no processes: what could hold up the exit is left behind and named"),
+    "triplet_exporter": (None, "give an adapter"),
+}
+
+
+class Trainer:
+    """Runs an algorithm, a store and a pool of runners together.
+
+    Each component is given as an instance, a class, a factory without arguments, an import path
+    (``"package.module:Name"``), a dict of constructor options with ``type``, or None for the default.
+
+    Args:
+        n_workers: How many rollouts run at once; 1 by default. Thousands are fine.
+        n_runners: The later name of ``n_workers``.
+        max_rollouts: How many rollouts each runner takes at most; None for no limit.
+        initial_resources: Resources by name, the latest in the store before the first task.
+        tracer: Records the rollouts; OtelTracer by default.
+        adapter: Given to the algorithm, which turns spans into what it learns from with it.
+        store: Remembers the run; InMemoryLightningStore by default. Readable as ``trainer.store`` after the run.
+        runner: LitAgentRunner by default; its options hold for the whole pool.
+        algorithm: What learns. ``fit`` needs one; ``dev`` takes a FastAlgorithm, Baseline by default.
+        llm_proxy: Given to the algorithm.
+        hooks: One hook or several, told of every rollout.
+        max_threads: How many sync agents may run at once; at most 256 and n_workers by default.
+        grace: Seconds that rollouts under way have when a run ends, before they are cancelled.
+        **options: Options of Agent Lightning that have no meaning here: they warn where they differ from its default.
+
+    Raises:
+        ConfigError: An option or a combination makes no sense.
+        TypeError: A component is not what it should be, or an option is unknown.
+
+    Source: names and defaults are those of Agent Lightning 0.3, but for ``max_threads`` and ``grace``, which are ours,
+    and the default tracer.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_workers: int | None = None,
+        n_runners: int | None = None,
+        max_rollouts: int | None = None,
+        initial_resources: Mapping[str, Resource] | None = None,
+        tracer: ComponentSpec[Tracer] = None,
+        adapter: ComponentSpec[Any] = None,
+        store: ComponentSpec[LightningStore] = None,
+        runner: ComponentSpec[LitAgentRunner[Any]] = None,
+        algorithm: ComponentSpec[Algorithm] = None,
+        llm_proxy: Any = None,
+        hooks: Hook | Sequence[Hook] | None = None,
+        max_threads: int | None = None,
+        grace: float = 10.0,
+        **options: Any,
+    ) -> None:
+        _warn_of(options)
+        self.n_workers = _count(n_workers, n_runners)
+        self.max_rollouts = _positive("max_rollouts", max_rollouts)
+        self.initial_resources = (
+            None if initial_resources is None else checked_resources(initial_resources, "initial_resources")
+        )
+        self.hooks = _hooks(hooks)
+        self.grace = grace
+        self.max_threads = _positive("max_threads", max_threads)
+        if not grace >= 0:
+            raise ConfigError(f"grace is {grace}: give seconds, 0 or more")
+        self.store: LightningStore = build_component(
+            store, expected_type=LightningStore, spec_name="store", default_factory=InMemoryLightningStore
+        )
+        self.tracer: Tracer = build_component(
+            tracer, expected_type=Tracer, spec_name="tracer", default_factory=OtelTracer
+        )
+        self.algorithm: Algorithm | None = build_component(algorithm, expected_type=Algorithm, spec_name="algorithm")
+        self.adapter: Any = build_component(adapter, expected_type=object, spec_name="adapter")
+        self.llm_proxy = llm_proxy
+        self.runner: LitAgentRunner[Any] = build_component(
+            runner,
+            expected_type=LitAgentRunner,
+            spec_name="runner",
+            default_factory=lambda: LitAgentRunner[Any](self.tracer, max_rollouts),
+            optional_defaults={"tracer": self.tracer, "max_rollouts": max_rollouts},
+        )
+
+    @property
+    def n_runners(self) -> int:
+        """The later name of ``n_workers``."""
+        return self.n_workers
+
+    # ── plain calls ──
+
+    def fit(
+        self,
+        agent: LitAgent[T],
+        train_dataset: Dataset[T] | None = None,
+        *,
+        val_dataset: Dataset[T] | None = None,
+    ) -> RunResult:
+        """Run the algorithm to its end, in an event loop of this call's own.
+
+        In the main thread, Ctrl-C or SIGTERM ends the run in order (rollouts under way have the grace time), a second
+        one at once; the result says so.
+
+        Args:
+            agent: What the runners run.
+            train_dataset: The tasks to learn from.
+            val_dataset: The tasks to measure by.
+
+        Returns:
+            What came of it.
+
+        Raises:
+            ConfigError: There is no algorithm, or an event loop is running here: await ``fit_async`` then.
+            Exception: What the algorithm raised.
+        """
+        refuse_inside_loop("fit")
+        algorithm = self._algorithm_to_fit()
+        return run_plain(self._run(agent, algorithm, None), train_dataset, val_dataset, self._using(agent))
+
+    def dev(
+        self,
+        agent: LitAgent[T],
+        train_dataset: Dataset[T] | None = None,
+        *,
+        val_dataset: Dataset[T] | None = None,
+    ) -> RunResult:
+        """Dry-run the whole loop on up to ten tasks with a fast algorithm, and print what happened.
+
+        Args:
+            agent: The agent that ``fit`` will run.
+            train_dataset: The tasks; the first ten run.
+            val_dataset: More tasks, if the ten leave room.
+
+        Returns:
+            What came of it.
+
+        Raises:
+            TypeError: The trainer's algorithm is not a FastAlgorithm.
+            ConfigError: An event loop is running here: await ``dev_async`` then.
+            Exception: What the algorithm raised.
+        """
+        refuse_inside_loop("dev")
+        algorithm = self._algorithm_to_dev()
+        train, val = first_tasks(train_dataset, val_dataset)
+        with DryRun() as dry_run:
+            return run_plain(self._run(agent, algorithm, dry_run.show), train, val, self._using(agent))
+
+    # ── inside an application's own event loop ──
+
+    async def fit_async(
+        self,
+        agent: LitAgent[T],
+        train_dataset: Dataset[T] | None = None,
+        *,
+        val_dataset: Dataset[T] | None = None,
+    ) -> RunResult:
+        """`fit` in the caller's event loop; touches no signals.
+
+        Several trainers may run side by side. Cancelling the call ends the run at once and in order; what refuses to
+        be cancelled is left behind and named in the log.
+        """
+        with self._using(agent):
+            return await self._run(agent, self._algorithm_to_fit(), None)().execute(train_dataset, val_dataset)
+
+    async def dev_async(
+        self,
+        agent: LitAgent[T],
+        train_dataset: Dataset[T] | None = None,
+        *,
+        val_dataset: Dataset[T] | None = None,
+    ) -> RunResult:
+        """`dev` in the caller's event loop."""
+        algorithm = self._algorithm_to_dev()
+        train, val = first_tasks(train_dataset, val_dataset)
+        with DryRun() as dry_run, self._using(agent):
+            return await self._run(agent, algorithm, dry_run.show)().execute(train, val)
+
+    # ── within ──
+
+    def _algorithm_to_fit(self) -> Algorithm:
+        if self.algorithm is None:
+            raise ConfigError(
+                "fit needs an algorithm: Trainer(algorithm=Baseline()) runs every task once; "
+                "for a dry run without an algorithm call dev"
+            )
+        return self.algorithm
+
+    def _algorithm_to_dev(self) -> FastAlgorithm:
+        if self.algorithm is None:
+            return Baseline()
+        if not isinstance(self.algorithm, FastAlgorithm):
+            raise TypeError(
+                f"dev wants a fast algorithm, and {type(self.algorithm).__name__} is no FastAlgorithm: leave it out "
+                f"for a dry run (Baseline is used then), or call fit"
+            )
+        return self.algorithm
+
+    @contextmanager
+    def _using(self, agent: LitAgent[Any]) -> Generator[None]:
+        """Bind the runner to the agent for the length of a run."""
+        with self.runner.run_context(agent=agent, store=self.store, hooks=self.hooks):
+            agent.set_trainer(self)
+            yield
+
+    def _run(
+        self, agent: LitAgent[Any], algorithm: Algorithm, finished: Callable[[Execution], None] | None
+    ) -> Callable[[], Run]:
+        """What makes the run, once the runner is bound and an event loop is there."""
+
+        def make() -> Run:
+            algorithm.set_trainer(self)
+            algorithm.set_initial_resources(self.initial_resources)
+            algorithm.set_llm_proxy(self.llm_proxy)
+            if self.adapter is not None:
+                algorithm.set_adapter(self.adapter)
+            limit = self.max_threads or min(self.n_workers, _THREADS)
+            if not agent.is_async() and limit < self.n_workers:
+                log.warning("sync_agents_share_threads", threads=limit, n_workers=self.n_workers, option="max_threads")
+            return Run(
+                self.runner.bound_rig().with_threads(DaemonThreads(limit)),
+                algorithm,
+                n_workers=self.n_workers,
+                max_rollouts=self.max_rollouts,
+                initial_resources=self.initial_resources,
+                grace=self.grace,
+                heartbeat_interval=self.runner.heartbeat_interval,
+                finished=finished,
+            )
+
+        return make
+
+
+def _warn_of(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if name not in _NOT_HERE:
+            known = (p.name for p in inspect.signature(Trainer).parameters.values() if p.kind is p.KEYWORD_ONLY)
+            raise TypeError(f"Trainer has no option {name!r}; its options are {', '.join(known)}")
+        default, instead = _NOT_HERE[name]
+        if value != default:
+            warnings.warn(f"Trainer({name}=...) has no meaning here: {instead}", UserWarning, stacklevel=3)
+
+
+def _count(n_workers: int | None, n_runners: int | None) -> int:
+    if n_workers is not None and n_runners is not None and n_workers != n_runners:
+        raise ConfigError(f"n_workers={n_workers} and n_runners={n_runners} are two names of one number: give one")
+    return _positive("n_workers", n_workers) or _positive("n_runners", n_runners) or 1
+
+
+def _positive(name: str, number: int | None) -> int | None:
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise ConfigError(f"{name} is {number!r}: give a whole number, 1 or more")
+    return number
+
+
+def _hooks(hooks: Hook | Sequence[Hook] | None) -> tuple[Hook, ...]:
+    given = () if hooks is None else (hooks,) if isinstance(hooks, Hook) else tuple(hooks)
+    for hook in given:
+        if not isinstance(hook, Hook):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise TypeError(f"hooks holds {hook!r}, which is no Hook: subclass lightning_actors.Hook")
+    return given
