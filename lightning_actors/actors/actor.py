@@ -163,8 +163,9 @@ class Actor:
     async def receive_many(self, batch: Batch) -> None:
         """Handle several messages as one; called only if ``max_batch`` is more than 1.
 
-        No reply that is given in it leaves before this returns (concurrent handlers are not part of it). One bad message fails alone. If this raises, every ask of the batch fails
-        with the error and, if there was a tell among them, the actor crashes.
+        No reply that is given in the batch leaves before this returns (concurrent handlers that run beside it are not
+        part of it). One bad message fails alone. If this raises, every ask of the batch fails with the error and, if
+        there was a tell among them, the actor crashes.
 
         Args:
             batch: What was in the mailbox, in order, at most ``max_batch`` messages.

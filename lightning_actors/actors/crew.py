@@ -10,6 +10,7 @@ import anyio.abc
 
 from lightning_actors.actors.ask import BEGUN, Ask
 from lightning_actors.actors.clock import Clock
+from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.ending import Crash, tell_apart
 from lightning_actors.actors.mailbox import Mailbox
 from lightning_actors.actors.turn import Turn, current_turn
@@ -79,6 +80,10 @@ class Crew:
                 ask.answer(value)
 
         try:
+            if ask is None and turn.scope is not None and turn.scope.cancel_called:  # it never got to run
+                reason = "stopped" if self.mailbox.closed else "crashed"
+                self.mailbox.bury(DeadLetter(self.mailbox.name, message, reason))
+                return
             error = await self._guard(turn, call)
             if error is None:
                 return

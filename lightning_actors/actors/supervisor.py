@@ -7,6 +7,10 @@
 
 A child that crashes is restarted after a pause; one that crashes too often is a failure of the supervisor. A failure
 cancels the block, stops the tree and is raised as one plain exception when the block is left.
+
+A stop is bounded in time for everything that honours cancellation. A handler that swallows it is a task of this scope
+all the same, and no scope is left before its tasks have ended: such code belongs into a thread or process of its own.
+An actor inherits the context variables of whoever started it, and keeps them over its restarts.
 """
 
 from __future__ import annotations
@@ -182,12 +186,14 @@ class Supervisor:
         Raises:
             Exception: The failure, in a task other than the block's own (which is cancelled and left with it).
         """
+        self._must_have_begun()
         await self._ended.wait()
         if self._failure is not None:
             raise self._failure
 
     async def stop(self) -> None:
         """Stop every child, right to left, and wait until the tree has ended."""
+        self._must_have_begun()
         self._close()
         await self._ended.wait()
 
@@ -281,6 +287,10 @@ class Supervisor:
                 cell.request_stop(grace)
             for cell in together:
                 await cell.until_stopped()
+
+    def _must_have_begun(self) -> None:
+        if self._state == "new":
+            raise ActorError(f"supervisor {self.name!r} has not begun: enter it with async with", actor=self.name)
 
     def _close(self) -> None:
         """Let the tree end."""

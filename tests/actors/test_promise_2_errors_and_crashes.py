@@ -41,6 +41,11 @@ class Fail(Message[None]):
 
 
 @dataclass(frozen=True)
+class FailNow(Message[None]):
+    error: BaseException
+
+
+@dataclass(frozen=True)
 class FailLater(Message[None]):
     gate: anyio.Event
     error: BaseException
@@ -73,6 +78,10 @@ class Counter(Actor):
 
     @handles(Fail)
     async def fail(self, message: Fail) -> None:
+        raise message.error
+
+    @handles(FailNow)
+    def fail_now(self, message: FailNow) -> None:
         raise message.error
 
     @handles(FailLater, concurrent=True)
@@ -303,3 +312,37 @@ async def test_promise_2_what_is_no_exception_ends_the_whole_tree_as_itself(erro
                 await counter.ask(Fail(error))
             await anyio.sleep_forever()
     assert caught.value is error
+
+
+async def test_promise_2_tasks_and_the_last_hook_of_an_actor_that_crashed_know_what_it_crashed_with():
+    boom, seen = ValueError("boom"), list[BaseException | None]()
+
+    class Curious(Counter):
+        @handles(Run, concurrent=True)
+        async def run(self, message: Run) -> str:
+            try:
+                await message.gate.wait()
+            finally:
+                seen.append(self.crash)
+            return "ran"
+
+        async def stopped(self) -> None:
+            seen.append(self.crash)
+
+    async with Supervisor([ChildSpec("c", Curious, backoff=AT_ONCE)], dead_letters=list[DeadLetter]().append) as tree:
+        curious = tree.ref("c")
+        await curious.tell(Run(anyio.Event()))
+        await settle()
+        await curious.tell(Fail(boom))
+        await settle()
+    assert seen == [boom, boom, None]
+
+
+async def test_promise_2_a_concurrent_tell_that_never_got_to_run_is_a_dead_letter():
+    boom, letters, never = ValueError("boom"), list[DeadLetter](), Run(anyio.Event())
+    async with Supervisor([ChildSpec("c", Counter, backoff=AT_ONCE)], dead_letters=letters.append) as tree:
+        counter = tree.ref("c")
+        await counter.tell(never)
+        await counter.tell(FailNow(boom))
+        await settle()
+    assert {(letter.message, letter.reason) for letter in letters} == {(never, "crashed"), (FailNow(boom), "crashed")}

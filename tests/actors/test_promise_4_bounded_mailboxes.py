@@ -145,15 +145,45 @@ async def test_promise_4_a_stop_with_a_full_mailbox_frees_the_senders_that_wait(
         await settle()
         for number in range(5):
             group.start_soon(ask, slow, number)
-        group.start_soon(slow.tell, Note(5))
+
+        async def tell() -> None:
+            await slow.tell(Note(5))
+            ended.append("tell")
+
+        group.start_soon(tell)
         await settle()
         group.start_soon(slow.stop)
         await settle()
+        assert ended == ["tell"]
         with pytest.raises(ActorStopped):
             await slow.tell(Note(6))
         gate.set()
-    assert ended == ["ask"] * 5
+    assert ended == ["tell", *["ask"] * 5]
     assert [(letter.message, letter.reason) for letter in letters] == [(Note(5), "stopped")]
+
+
+async def test_promise_4_a_tell_that_finds_room_because_of_a_stop_is_an_error_or_a_dead_letter():
+    gate = anyio.Event()
+    letters: list[DeadLetter] = []
+    async with hosted(Slow, mailbox_size=1, dead_letters=letters.append) as slow, anyio.create_task_group() as group:
+        await slow.tell(Hold(gate))
+        await settle()
+        await slow.tell(Note(1))
+
+        async def tell() -> None:
+            try:
+                await slow.tell(Note(2))
+            except ActorStopped:  # trio chose to run this task after the stop
+                letters.append(DeadLetter("slow", Note(2), "stopped"))
+
+        group.start_soon(tell)
+        await anyio.lowlevel.checkpoint()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await slow.stop()
+        await settle()
+        gate.set()
+    assert {(letter.message, letter.reason) for letter in letters} == {(Note(1), "stopped"), (Note(2), "stopped")}
 
 
 async def test_promise_4_a_dead_letter_callback_that_raises_takes_nobody_down():

@@ -217,6 +217,33 @@ async def test_promise_6_a_kept_reply_is_no_circle_since_anybody_may_give_it():
         nodes[1].reply.set("from outside")
 
 
+async def test_promise_6_what_a_task_of_a_handler_long_gone_waits_for_is_no_part_of_a_circle():
+    replies: list[Reply[str]] = []
+    results: list[str] = []
+
+    async with Supervisor() as supervisor, anyio.create_task_group() as group:
+
+        class Keeper(Actor):
+            @defers(Keep)
+            async def keep(self, message: Keep, reply: Reply[str]) -> None:
+                replies.append(reply)
+                group.start_soon(ask_c)
+
+        async def ask_c() -> None:
+            await anyio.lowlevel.checkpoint()
+            results.append(await c.ask(Ping()))
+
+        async def ask_keeper(_: Node) -> None:
+            results.append(await keeper.ask(Keep()))
+
+        keeper = await supervisor.start(Keeper)
+        (c,) = await start(supervisor, "c")
+        group.start_soon(c.ask, Do(ask_keeper))
+        await settle()
+        assert replies[0].set("kept")
+    assert results == ["kept", "c"]
+
+
 async def test_promise_6_hooks_that_ask_their_own_actor_are_circles_too():
     class Early(Node):
         async def started(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from lightning_actors.actors import Actor, ActorRef, ChildSpec, DeadLetter, Message, Supervisor, handles, hosted
 from lightning_actors.actors.hosted import Hosted
-from lightning_actors.actors.testkit import settle
+from lightning_actors.actors.testkit import VirtualClock, settle
 from lightning_actors.errors import ActorStopped
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +47,7 @@ class One:
 
     def __init__(self) -> None:
         spec = ChildSpec("child", Child, restart="temporary", significant=True)
-        self.supervisor = Supervisor([spec], dead_letters=list[DeadLetter]().append)
+        self.supervisor = Supervisor([spec], clock=VirtualClock(), dead_letters=list[DeadLetter]().append)
 
     async def __aenter__(self) -> ActorRef[Child]:
         await self.supervisor.__aenter__()
@@ -60,7 +60,9 @@ class One:
 
 
 def host(kind: str) -> One | Hosted[Child]:
-    return One() if kind == "supervisor" else hosted(Child, dead_letters=list[DeadLetter]().append)
+    return (
+        One() if kind == "supervisor" else hosted(Child, clock=VirtualClock(), dead_letters=list[DeadLetter]().append)
+    )
 
 
 KINDS = pytest.mark.parametrize("kind", ["supervisor", "hosted"])

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from lightning_actors.actors import (
@@ -77,7 +79,7 @@ class Order(Message[None]):
     what: Message[int]
 
 
-class Trouble(Exception):  # noqa: N818  # named for the situation
+class Trouble(Exception):
     pass
 
 
@@ -214,7 +216,8 @@ class Storm:
         self.scopes: list[anyio.CancelScope] = []
 
     def spec(self, name: str, make: Any) -> ChildSpec[Any]:
-        size, overflow = self.random.choice([1, 3, 64]), self.random.choice(["wait", "wait", "reject"])
+        size = self.random.choice([1, 3, 64])
+        overflow: Any = self.random.choice(["wait", "wait", "reject"])
         return ChildSpec(
             name, make, mailbox_size=size, overflow=overflow, intensity=1000, grace=0.02, backoff=Backoff(first=0.0)
         )
@@ -235,10 +238,8 @@ class Storm:
             self.ledger.open -= 1
 
     async def tell(self, ref: ActorRef[Any], message: Message[Any]) -> None:
-        try:
+        with suppress(ActorError):
             await ref.tell(message)
-        except ActorError:
-            pass
 
     async def start(self, supervisor: Supervisor, make: Any, name: str) -> ActorRef[Any]:
         while True:
@@ -248,45 +249,49 @@ class Storm:
                 pass
 
     async def rage(self, strategy: Any) -> None:
-        ledger = self.ledger
         async with (
             anyio.create_task_group() as group,
-            Supervisor(strategy=strategy, dead_letters=ledger.bury) as supervisor,
+            Supervisor(strategy=strategy, dead_letters=self.ledger.bury) as supervisor,
         ):
             bank_type = self.random.choice([Bank, BatchingBank])
-            bank = await self.start(supervisor, lambda: bank_type(ledger), "bank")
-            client = await self.start(supervisor, lambda: Client(ledger, bank), "client")
+            bank = await self.start(supervisor, lambda: bank_type(self.ledger), "bank")
+            client = await self.start(supervisor, lambda: Client(self.ledger, bank), "client")
             for _ in range(120):
-                match self.random.randrange(14):
-                    case 0 | 1 | 2 | 3 | 4:
-                        group.start_soon(self.ask, bank)
-                    case 5 | 6:
-                        group.start_soon(self.tell, client, Order(self.message()))
-                    case 7 | 8:
-                        group.start_soon(self.tell, bank, Pay())
-                    case 9 | 10 if self.scopes:
-                        self.scopes.pop(self.random.randrange(len(self.scopes))).cancel()
-                    case 11:
-                        crash = self.random.choice([Crash(True), Crash(False), CrashBeside(2)])
-                        group.start_soon(self.tell, bank, crash)
-                    case 12:
-                        group.start_soon(self.tell, client, Crash(False))
-                    case _:
-                        await checkpoint()
+                self.stir(group, bank, client)
+                if self.random.random() < 0.2:
+                    await checkpoint()
                 if self.random.random() < 0.01:
                     await bank.stop(self.random.choice([0.0, 0.01]))
-                    bank = await self.start(supervisor, lambda: bank_type(ledger), "bank")
+                    bank = await self.start(supervisor, lambda: bank_type(self.ledger), "bank")
             if self.random.random() < 0.5:
                 await settle()
             if self.random.random() < 0.3:
                 supervisor.task_group.cancel_scope.cancel()
-        # Everybody was answered, or the block above would not have been left. Pay what is owed, after the end.
+        # Everybody was answered, or the block above would not have been left.
+        self.balance()
+
+    def stir(self, group: TaskGroup, bank: ActorRef[Any], client: ActorRef[Any]) -> None:
+        match self.random.randrange(13):
+            case 0 | 1 | 2 | 3 | 4:
+                group.start_soon(self.ask, bank)
+            case 5 | 6:
+                group.start_soon(self.tell, client, Order(self.message()))
+            case 7 | 8:
+                group.start_soon(self.tell, bank, Pay())
+            case 9 | 10 if self.scopes:
+                self.scopes.pop(self.random.randrange(len(self.scopes))).cancel()
+            case 11:
+                group.start_soon(self.tell, bank, self.random.choice([Crash(True), Crash(False), CrashBeside(2)]))
+            case _:
+                group.start_soon(self.tell, client, Crash(False))
+
+    def balance(self) -> None:
+        ledger = self.ledger
         for reply in ledger.owed:
             assert reply.done
             assert reply.set(ledger.coin()) is False
         assert ledger.open == 0
-        lost = ledger.given - set(ledger.ends)
-        assert lost == set()
+        assert ledger.given - set(ledger.ends) == set()
         assert {coin for coin, times in ledger.ends.items() if times > 1} == set()
 
 
