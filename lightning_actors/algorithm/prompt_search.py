@@ -158,12 +158,13 @@ class PromptSearch(Algorithm):
         Raises:
             ConfigError: There is no training set, or not one rollout of a round had a reward.
             RunnerError: Every rollout of a round failed.
+            Exception: What a dataset raised.
         """
         if train_dataset is None or not len(train_dataset):
             raise ConfigError("PromptSearch needs a train_dataset that is not empty: Trainer.fit(agent, train_dataset)")
         self._result = None
         shown, scored = self._divided(train_dataset)
-        pool = {index: train_dataset[index] for index in shown}
+        pool = dict(zip(shown, _items(train_dataset, "train", shown), strict=True))
         space = PromptSpace(self._instructions, self._templates, self._demonstrations, pool=pool, seed=self._seed)
         plans = plan_rounds(self._rounds, self._budget, len(scored))
         trials = Trials(self.get_store(), self.get_initial_resources() or {}, space.plain(), self._progress)
@@ -180,7 +181,7 @@ class PromptSearch(Algorithm):
         for number, plan in enumerate(plans, start=1):
             candidates = _contestants(space, race, plan, number, len(plans), known)
             known += [each for each in candidates if each not in known]
-            tasks = [dataset[index] for index in race.choose_items(plan.items)]
+            tasks = _items(dataset, "train", race.choose_items(plan.items))
             rewards = await trials.run(f"round {number} of {len(plans)}", "train", candidates, tasks)
             race.record(number, rewards)
             curve.append(_point(number, trials.done, list(rewards.values())))
@@ -219,7 +220,7 @@ class PromptSearch(Algorithm):
     async def _report(self, trials: Trials, dataset: Dataset[Any]) -> None:
         """The initial and the best prompt on the held-out set, both at once."""
         searched = self.result
-        tasks = [dataset[index] for index in range(len(dataset))]
+        tasks = _items(dataset, "val", range(len(dataset)))
         before, after = await trials.compare(trials.initial, searched.best.candidate, tasks)
         self._result = replace(
             searched,
@@ -240,6 +241,17 @@ class PromptSearch(Algorithm):
         most = max(self._demonstrations.counts)
         size = min(max(most, len(order) // _POOL_SHARE), len(order) // 2)
         return order[:size], order[size:]
+
+
+def _items(dataset: Dataset[Any], name: str, indices: Sequence[int]) -> list[Any]:
+    items: list[Any] = []
+    for index in indices:
+        try:
+            items.append(dataset[index])
+        except Exception as error:
+            error.add_note(f"raised by the {name} dataset at index {index}")
+            raise
+    return items
 
 
 def _contestants(

@@ -6,7 +6,7 @@ command imports what it needs when it runs, so that ``--help`` is quick.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 
 from lightning_actors.errors import LightningError, MissingExtra
@@ -22,11 +22,17 @@ def main() -> None:
     An error that this library raises on purpose is printed as a message, without a traceback; the exit code is then 2.
     """
     try:
-        if importlib.util.find_spec("typer") is None:
-            raise MissingExtra("the command line", extra="cli")
+        _need_typer()
         from lightning_actors.cli.app import app  # noqa: PLC0415 - belongs to an extra
 
         app(prog_name="lightning-actors")
     except LightningError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(_USAGE_ERROR)
+
+
+def _need_typer() -> None:
+    try:
+        importlib.import_module("typer")
+    except ImportError as error:
+        raise MissingExtra("the command line", extra="cli") from error

@@ -302,6 +302,21 @@ async def test_a_search_without_a_training_set_is_refused(train: list[Any] | Non
         await fit(search(), train=train)
 
 
+class Torn(list[Any]):
+    """A dataset that has a hole at its end."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == len(self) - 1:
+            raise OSError("the last page is missing")
+        return super().__getitem__(index)
+
+
+async def test_a_dataset_that_raises_ends_the_search_and_is_named() -> None:
+    with pytest.raises(OSError, match="the last page is missing") as caught:
+        await Trainer(algorithm=search()).fit_async(adder, TRAIN, val_dataset=Torn(HELD_OUT))
+    assert caught.value.__notes__ == ["raised by the val dataset at index 7"]
+
+
 async def test_there_is_no_result_before_the_first_round_has_ended() -> None:
     with pytest.raises(ConfigError, match="no result yet"):
         _ = search().result

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import pytest
 from openai import AsyncOpenAI
-from stand_in import Message, serve_stand_in
+from stand_in import Message, StandIn, serve_stand_in
 
 from lightning_actors.demo.agent import chat_messages, continent_agent
 from lightning_actors.demo.countries import Country
@@ -16,8 +16,8 @@ from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.tracer import OtelTracer
 from lightning_actors.types import LLM, PromptTemplate, Resource, RolloutMode, Span
 
-PROMPT = PromptTemplate(template="system: Be brief.\nuser: Which continent is {country} in?", engine="f-string")
 PERU = Country(name="Peru", continent="South America")
+MANNERS = {"brief": "South America.", "wordy": "Peru is in South America.", "ignorant": "I do not know"}
 
 
 @pytest.mark.parametrize(
@@ -38,49 +38,54 @@ def test_lines_with_a_role_begin_a_message(prompt: str, messages: list[tuple[str
     assert chat_messages(prompt) == [{"role": role, "content": content} for role, content in messages]
 
 
-async def step(answer: str, mode: RolloutMode) -> tuple[Sequence[Span], dict[str, object]]:
-    """One rollout of the agent against a model that answers like this, and the request that it sent."""
+def answers(messages: Sequence[Message]) -> str:
+    """Answer in the manner that the system message asks for."""
+    assert messages[-1] == {"role": "user", "content": "Which continent is Peru in?"}
+    return MANNERS[messages[0]["content"]]
 
-    def answers(messages: Sequence[Message]) -> str:
-        assert messages[-1]["content"] == "Which continent is Peru in?"
-        return answer
 
-    store = InMemoryLightningStore()
+@pytest.fixture(scope="module")
+def model() -> Generator[StandIn]:
     with serve_stand_in(answers) as stand_in:
-        async with AsyncOpenAI(base_url=stand_in.base_url, api_key="none") as client:
-            llm = LLM(endpoint=stand_in.base_url, model="stand-in")
-            resources: dict[str, Resource] = {"prompt": PROMPT, "llm": llm}
-            runner = LitAgentRunner[Country](OtelTracer())
-            async with runner.run_context(agent=continent_agent(client), store=store):
-                rollout = await runner.step(PERU, resources=resources, mode=mode)
-    return list(await store.query_spans(rollout.rollout_id)), stand_in.requests[0]
+        yield stand_in
+
+
+async def step(model: StandIn, manner: str, mode: RolloutMode) -> Sequence[Span]:
+    """The spans of one rollout of the agent."""
+    store = InMemoryLightningStore()
+    prompt = PromptTemplate(template=f"system: {manner}\nuser: Which continent is {{country}} in?", engine="f-string")
+    resources: dict[str, Resource] = {"prompt": prompt, "llm": LLM(endpoint=model.base_url, model="stand-in")}
+    async with AsyncOpenAI(base_url=model.base_url, api_key="none") as client:
+        runner = LitAgentRunner[Country](OtelTracer())
+        async with runner.run_context(agent=continent_agent(client), store=store):
+            rollout = await runner.step(PERU, resources=resources, mode=mode)
+    return list(await store.query_spans(rollout.rollout_id))
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("answer", "reward", "contained"),
-    [("South America.", 1.0, True), ("Peru is in South America.", 0.0, True), ("I do not know", 0.0, False)],
+    ("manner", "reward", "contained"), [("brief", 1.0, True), ("wordy", 0.0, True), ("ignorant", 0.0, False)]
 )
 async def test_the_reward_is_1_for_an_exact_answer_and_the_answer_is_in_the_trace(
-    answer: str,
+    model: StandIn,
+    manner: str,
     reward: float,
     contained: bool,  # noqa: FBT001 - a case
 ) -> None:
-    spans, _ = await step(answer, "val")
+    spans = await step(model, manner, "val")
     assert find_final_reward(spans) == reward
     noted = [span.attributes for span in spans if "answer" in span.attributes]
-    assert noted == [{"answer": answer, "is_contained": contained}]
+    assert noted == [{"answer": MANNERS[manner], "is_contained": contained}]
     assert [span.name for span in spans if span.name.startswith("chat")] == ["chat stand-in"]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("mode", "tokens"), [("train", 8), ("val", 24)])
-async def test_answers_are_short_in_training_and_complete_when_held_out(mode: RolloutMode, tokens: int) -> None:
-    _, request = await step("South America", mode)
+async def test_answers_are_short_in_training_and_complete_when_held_out(
+    model: StandIn, mode: RolloutMode, tokens: int
+) -> None:
+    await step(model, "brief", mode)
+    request = model.requests[-1]
     assert request["max_tokens"] == tokens
     assert request["temperature"] == 0
     assert request["model"] == "stand-in"
-    assert request["messages"] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Which continent is Peru in?"},
-    ]
