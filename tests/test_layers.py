@@ -116,6 +116,12 @@ def test_every_file_stands_in_a_layer() -> None:
     assert not homeless, f"give {homeless} a place in LAYERS, and in ARCHITECTURE.md"
 
 
+def test_the_architecture_names_the_layers_in_this_order() -> None:
+    table = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8").split("## The modules")[1].split("\n## ")[0]
+    named = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    assert named == ["lightning_actors" if one == "__init__" else one for one in LAYERS if one != "__main__"]
+
+
 def test_a_file_imports_only_from_its_own_layer_and_those_below() -> None:
     upward = [
         f"{one.importer} imports {one.imported}"

@@ -23,12 +23,13 @@ async def keep_flushing(rig: Rig) -> None:
         before = rig.clock.monotonic()
         await rig.clock.sleep(_FLUSH_SECONDS)
         late = rig.clock.monotonic() - before - _FLUSH_SECONDS
-        if late > _LATE_SECONDS:
+        if late > _LATE_SECONDS and rig.running:
             log.warning(
                 "event_loop_blocked",
                 seconds=round(late, 1),
                 running=len(rig.running),
-                hint="an async agent that blocks holds up all others: make it a sync agent, which gets a thread",
+                hint="an async agent that blocks holds up all others: make it a sync agent, which gets a thread. "
+                "Or there is more to do at once than one core can",
             )
         try:
             await rig.tracer.flush()

@@ -9,18 +9,30 @@ The tables belong to the store object and outlive the actor.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import anyio
 
 from lightning_actors.actors import Actor, ActorRef, Clock, Message, Reply, SystemClock, defers, handles
+from lightning_actors.errors import ActorStopped, StoreError
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
 from lightning_actors.store.local import LocalStore, Waiter
-from lightning_actors.store.messages import StoreMessage, WaitForRollouts
-from lightning_actors.types import Rollout
+from lightning_actors.store.messages import (
+    DequeueManyRollouts,
+    DequeueRollout,
+    ReleaseAttempt,
+    StoreMessage,
+    WaitForRollouts,
+)
+from lightning_actors.types import AttemptedRollout, Rollout
 
 __all__ = ["ActorStore", "ForwardingStoreActor", "LocalStoreActor", "StoreActor", "store_actor"]
 
 R = TypeVar("R")
+
+_CLAIMS = (DequeueRollout, DequeueManyRollouts)
+_CLAIM_SECONDS = 30.0
 
 
 class StoreActor(Actor):
@@ -79,19 +91,55 @@ class LocalStoreActor(StoreActor, handles_all=(StoreMessage, WaitForRollouts)):
             self._local.forget(waiter)
 
     def undelivered(self, message: Message[Any], value: Any) -> None:
-        """A reply that nobody took changes nothing: what the operation did stands, as for any caller who went away."""
+        """A claim that nobody took is undone; else what the operation did stands, as for any caller who went away."""
+        for release in _releases(message, value):
+            self._local.perform(release)
 
 
-class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage,)):
+class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, WaitForRollouts)):
     """For any other store: operations run side by side, by way of the methods that the store's class overrides."""
+
+    def __init__(self, store: LightningStore) -> None:
+        super().__init__(store)
+        self._waits: set[anyio.CancelScope] = set()
+
+    async def stopping(self) -> None:
+        """End the waits, which nothing would end any more."""
+        for scope in self._waits:
+            scope.cancel()
 
     @handles(StoreMessage, concurrent=True)
     async def operation(self, message: StoreMessage[Any]) -> Any:
-        """Any operation."""
+        """Any operation; a claim is carried to its end, for if its asker goes away meanwhile it has to be undone."""
+        if isinstance(message, _CLAIMS):
+            with anyio.CancelScope(shield=True), self.clock.move_on_after(_CLAIM_SECONDS):
+                return await self._store.ask(message)
+            raise StoreError(f"{type(message).__name__} was not answered within {_CLAIM_SECONDS:g} s")
         return await self._store.ask(message)
 
-    def undelivered(self, message: Message[Any], value: Any) -> None:
-        """A reply that nobody took changes nothing."""
+    @handles(WaitForRollouts, concurrent=True)
+    async def wait_for_rollouts(self, message: WaitForRollouts) -> list[Rollout]:
+        """Wait in a task, until this actor stops."""
+        with anyio.CancelScope() as scope:
+            self._waits.add(scope)
+            try:
+                return await self._store.ask(message)
+            finally:
+                self._waits.discard(scope)
+        raise ActorStopped(f"actor {self.name!r} has stopped and will not answer", actor=self.name)
+
+    async def undelivered(self, message: Message[Any], value: Any) -> None:
+        """A claim that nobody took is undone."""
+        for release in _releases(message, value):
+            await self._store.ask(release)
+
+
+def _releases(message: Message[Any], value: Any) -> Sequence[ReleaseAttempt]:
+    """What undoes the claims in a reply, the last one first, so that they stand in the queue as before."""
+    if not isinstance(message, _CLAIMS) or value is None:
+        return ()
+    claims: Sequence[AttemptedRollout] = [value] if isinstance(message, DequeueRollout) else value
+    return [ReleaseAttempt(claim.rollout_id, claim.attempt.attempt_id) for claim in reversed(claims)]
 
 
 def store_actor(store: LightningStore) -> StoreActor:
@@ -122,14 +170,16 @@ class ActorStore(LightningStore):
 
     async def deliver(self, message: Message[R], /) -> R:
         """Ask the actor. Raises ActorStopped once it has ended."""
-        if isinstance(message, WaitForRollouts) and message.timeout is not None and message.timeout > 0:
-            return await self._wait(message, message.timeout)  # pyright: ignore[reportReturnType]  # this message's reply
+        if isinstance(message, WaitForRollouts):
+            return cast("R", await self._wait(message))
         return await self._ref.ask(message)
 
-    async def _wait(self, message: WaitForRollouts, seconds: float) -> list[Rollout]:
-        with self._clock.move_on_after(seconds):
-            return await self._ref.ask(WaitForRollouts(rollout_ids=message.rollout_ids))
-        return await self._ref.ask(WaitForRollouts(rollout_ids=message.rollout_ids, timeout=0))
+    async def _wait(self, message: WaitForRollouts) -> list[Rollout]:
+        if message.timeout is not None and message.timeout > 0:
+            with self._clock.move_on_after(message.timeout):
+                return await self._ref.ask(WaitForRollouts(rollout_ids=message.rollout_ids))
+            message = WaitForRollouts(rollout_ids=message.rollout_ids, timeout=0)
+        return await self._ref.ask(message)
 
     def watch_queue(self, ready: Callable[[], None], /) -> Callable[[], None]:
         """Have ``ready`` called whenever a rollout may be waiting in the queue."""

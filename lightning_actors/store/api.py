@@ -113,8 +113,8 @@ class LightningStore(ABC):
     def watch_attempt(self, attempt_id: str, stop: Callable[[str], None], /) -> Callable[[], None]:
         """Have ``stop`` called once if the store ends this attempt before its worker does.
 
-        The argument says why: "cancelled", "timeout", "unresponsive", "requeued" or the rollout's new status.
-        If it has ended already, ``stop`` is called at once.
+        The argument says why: "cancelled", "timeout", "unresponsive", "requeued", "released" or the rollout's new
+        status. If it is over already, or no such attempt is known, ``stop`` is called at once.
 
         Returns:
             A function that ends the watch.

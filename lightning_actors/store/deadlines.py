@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from itertools import count
 
 __all__ = ["Deadlines"]
 
@@ -17,11 +18,12 @@ class Deadlines:
     out looks, and puts it back with its new time. So a sign of life costs nothing here.
     """
 
-    __slots__ = ("_heap", "_times")
+    __slots__ = ("_heap", "_numbers", "_times")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, str]] = []
+        self._heap: list[tuple[float, int, str]] = []
         self._times: dict[str, float] = {}
+        self._numbers = count()
 
     def __len__(self) -> int:
         return len(self._times)
@@ -30,9 +32,9 @@ class Deadlines:
         """Look at this id at this time, or earlier where that was said before."""
         if when < self._times.get(key, math.inf):
             self._times[key] = when
-            heapq.heappush(self._heap, (when, key))
+            heapq.heappush(self._heap, (when, next(self._numbers), key))
             if len(self._heap) > 2 * len(self._times) + _SPARE:
-                self._heap = [entry for entry in self._heap if self._times.get(entry[1]) == entry[0]]
+                self._heap = [entry for entry in self._heap if self._times.get(entry[2]) == entry[0]]
                 heapq.heapify(self._heap)
 
     def discard(self, key: str) -> None:
@@ -42,15 +44,15 @@ class Deadlines:
     def next(self) -> float | None:
         """The earliest time; None if there is none."""
         heap = self._heap
-        while heap and self._times.get(heap[0][1]) != heap[0][0]:
+        while heap and self._times.get(heap[0][2]) != heap[0][0]:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
     def pop(self, now: float) -> list[str]:
-        """Take out the ids whose time has come, the earliest first."""
+        """Take out the ids whose time has come, the earliest first, and of one time those that were set first."""
         due: list[str] = []
         while (when := self.next()) is not None and when <= now:
-            _, key = heapq.heappop(self._heap)
+            _, _, key = heapq.heappop(self._heap)
             del self._times[key]
             due.append(key)
         return due

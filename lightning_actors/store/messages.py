@@ -10,7 +10,7 @@ and ``AddResources.publish``, which are ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import KW_ONLY, field
 from typing import Any, Literal, TypeVar, get_args
 
@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from lightning_actors.actors.message import Message
+from lightning_actors.store.many import Many
 from lightning_actors.store.unset import UNSET, Unset
 from lightning_actors.types import (
     Attempt,
@@ -78,7 +79,7 @@ __all__ = [
 
 R_co = TypeVar("R_co", covariant=True)
 
-_CONFIG = ConfigDict(arbitrary_types_allowed=True)
+_CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
 
 class StoreMessage(Message[R_co]):
@@ -146,7 +147,7 @@ class EnqueueRollout(StoreMessage[Rollout]):
 class EnqueueManyRollouts(StoreMessage[list[Rollout]]):
     """Record many tasks at once; the rollouts come back in order. One bad request, and none is recorded."""
 
-    requests: Sequence[EnqueueRolloutRequest]
+    requests: Many[EnqueueRolloutRequest]
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -167,7 +168,10 @@ class DequeueManyRollouts(StoreMessage[list[AttemptedRollout]]):
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class StartAttempt(StoreMessage[AttemptedRollout]):
-    """Begin a new attempt by hand, whatever ``max_attempts`` says. Raises RolloutNotFound."""
+    """Begin a new attempt by hand, whatever ``max_attempts`` says; an open one is given up for it.
+
+    Raises RolloutNotFound, and InvalidTransition for a rollout that has ended: put it back into the queue first.
+    """
 
     rollout_id: str
     worker_id: str | None = None
@@ -176,6 +180,8 @@ class StartAttempt(StoreMessage[AttemptedRollout]):
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class ReleaseAttempt(StoreMessage[bool]):
     """Undo a claim that never began: the attempt is not counted and its rollout goes to the head of the queue.
+
+    Whoever watches the attempt is told to stop.
 
     Answers False, and changes nothing, where the attempt has begun, has ended or is gone.
     """
@@ -227,16 +233,16 @@ class QueryRollouts(StoreMessage[PaginatedResult[Rollout]]):
     """
 
     _: KW_ONLY
-    status_in: Sequence[RolloutStatus] | None = None
-    rollout_id_in: Sequence[str] | None = None
+    status_in: Many[RolloutStatus] | None = None
+    rollout_id_in: Many[str] | None = None
     rollout_id_contains: str | None = None
     filter_logic: FilterLogic = "and"
     sort_by: str | None = None
     sort_order: SortOrder = "asc"
     limit: int = Field(default=-1, ge=-1)
     offset: int = Field(default=0, ge=0)
-    status: Sequence[RolloutStatus] | None = None
-    rollout_ids: Sequence[str] | None = None
+    status: Many[RolloutStatus] | None = None
+    rollout_ids: Many[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -322,7 +328,7 @@ class AddSpan(StoreMessage[Span | None]):
 class AddManySpans(StoreMessage[list[Span]]):
     """Store spans, all or none; answers those that were new, in order. Raises RolloutNotFound, AttemptNotFound."""
 
-    spans: Sequence[Span]
+    spans: Many[Span]
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -337,7 +343,10 @@ class AddOtelSpan(StoreMessage[Span | None]):
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class GetNextSpanSequenceId(StoreMessage[int]):
-    """Take the rollout's next sequence id, from 1; the count is the rollout's, whichever the attempt."""
+    """Take the rollout's next sequence id, from 1; the count is the rollout's, whichever the attempt.
+
+    Raises RolloutNotFound, AttemptNotFound.
+    """
 
     rollout_id: str
     attempt_id: str
@@ -345,16 +354,16 @@ class GetNextSpanSequenceId(StoreMessage[int]):
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class GetManySpanSequenceIds(StoreMessage[list[int]]):
-    """Take a sequence id for each (rollout id, attempt id), in order."""
+    """Take a sequence id for each (rollout id, attempt id), in order. Raises RolloutNotFound, AttemptNotFound."""
 
-    rollout_attempt_ids: Sequence[tuple[str, str]]
+    rollout_attempt_ids: Many[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class QuerySpans(StoreMessage[PaginatedResult[Span]]):
     """The spans of a rollout, or of one attempt ("latest" for the newest), by sequence id unless sorted.
 
-    Raises SpansEvicted where they were dropped to save memory.
+    Raises SpansEvicted where some of them were dropped to save memory.
     """
 
     rollout_id: str
@@ -383,8 +392,8 @@ class WaitForRollouts(StoreMessage[list[Rollout]]):
     """
 
     _: KW_ONLY
-    rollout_ids: Sequence[str]
-    timeout: float | None = None
+    rollout_ids: Many[str]
+    timeout: float | None = Field(default=None, ge=-math.inf)  # anything but NaN
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -392,7 +401,7 @@ class QueryWorkers(StoreMessage[PaginatedResult[Worker]]):
     """Workers by status and id, in the order in which they were first seen unless sorted."""
 
     _: KW_ONLY
-    status_in: Sequence[WorkerStatus] | None = None
+    status_in: Many[WorkerStatus] | None = None
     worker_id_contains: str | None = None
     filter_logic: FilterLogic = "and"
     sort_by: str | None = None
@@ -418,8 +427,11 @@ class UpdateWorker(StoreMessage[Worker]):
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class UpdateManyWorkers(StoreMessage[None]):
-    """The heartbeat of a whole pool; ``attempts`` (rollout id, attempt id) are those it is running, alive with it."""
+    """The heartbeat of a whole pool; ``attempts`` (rollout id, attempt id) are those it is running, alive with it.
 
-    worker_ids: Sequence[str]
+    An attempt that is not running, or not the latest, is passed over: the pool may not have heard of it yet.
+    """
+
+    worker_ids: Many[str]
     heartbeat_stats: dict[str, Any] | Unset = UNSET
-    attempts: Sequence[tuple[str, str]] = ()
+    attempts: Many[tuple[str, str]] = ()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections import Counter
+from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, SupportsIndex, TextIO, TypeVar
+from typing import Any, Generic, Self, SupportsIndex, TextIO, TypeVar
 
+from lightning_actors.errors import LightningError
 from lightning_actors.report import render_span_tree
 from lightning_actors.runner import Execution
 from lightning_actors.types import Dataset
@@ -17,6 +20,8 @@ __all__ = ["DryRun", "first_tasks"]
 T = TypeVar("T")
 
 _MOST_TASKS = 10
+_LONGEST_TASK = 80
+_PACKAGE = str(Path(__file__).parent.parent) + os.sep
 
 
 class _First(Generic[T]):
@@ -49,11 +54,12 @@ class DryRun:
     """Prints each rollout as it ends, and a summary at the end.
 
     Args:
-        out: Where to; standard output by default.
+        out: Where to; standard output by default. On a terminal it is coloured, where rich is installed.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out
+        self._out = out or sys.stdout
+        self._terminal = _terminal(self._out)
         self._statuses: Counter[str] = Counter()
         self._rewards: list[float] = []
 
@@ -66,7 +72,7 @@ class DryRun:
         if error is None:
             counts = ", ".join(f"{count} {status}" for status, count in self._statuses.items()) or "no tasks ran"
             mean = f", mean reward {sum(self._rewards) / len(self._rewards):.3f}" if self._rewards else ""
-            self._print(f"{counts}{mean}")
+            self._print(f"{counts}{mean}", "bold")
 
     def show(self, execution: Execution) -> None:
         """Print one rollout: the agent's own traceback first, then status, reward, duration and spans."""
@@ -75,26 +81,47 @@ class DryRun:
             self._rewards.append(execution.reward)
         rollout, error = execution.rollout, execution.error
         if error is not None:
-            self._print("".join(traceback.format_exception(_own_frames(error))).rstrip())
+            self._print("".join(traceback.format_exception(type(error), error, _own_frames(error))).rstrip(), "red")
         reward = "no reward" if execution.reward is None else f"reward {execution.reward:g}"
-        task = repr(rollout.input)
-        shown = task if len(task) <= 80 else f"{task[:79]}…"  # noqa: PLR2004 - one line of a terminal
         self._print(
             f"{rollout.rollout_id}  {execution.status}  {reward}  {execution.seconds:.3f} s  "
-            f"attempt {rollout.attempt.sequence_id}\n  task {shown}"
+            f"attempt {rollout.attempt.sequence_id}",
+            "bold green" if error is None else "bold red",
         )
+        self._print(f"  task {_shown(rollout.input)}", "")
         if execution.spans:
-            self._print(render_span_tree(execution.spans))
-        self._print("")
+            self._print(render_span_tree(execution.spans), "cyan")
+        self._print("", "")
 
-    def _print(self, text: str) -> None:
-        print(text, file=self._out or sys.stdout)
+    def _print(self, text: str, style: str) -> None:
+        if self._terminal is None:
+            print(text, file=self._out)
+        else:
+            self._terminal.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
 
-def _own_frames(error: BaseException) -> BaseException:
-    """The error with the runner's frames taken off, so that the agent's come first."""
-    trace = error.__traceback__
-    own = trace
-    while own is not None and "/lightning_actors/" in own.tb_frame.f_code.co_filename.replace("\\", "/"):
+def _terminal(out: TextIO) -> Any:
+    """Rich's view of the output, where it is a terminal and rich is installed."""
+    if not out.isatty():
+        return None
+    try:
+        from rich.console import Console  # noqa: PLC0415 - belongs to an extra
+    except ImportError:
+        return None
+    return Console(file=out)
+
+
+def _shown(task: object) -> str:
+    try:
+        text = repr(task)
+    except Exception as error:  # noqa: BLE001 - boundary: the task is the user's, and so is its repr
+        text = f"<{type(task).__name__}, whose repr raised {type(error).__name__}>"
+    return text if len(text) <= _LONGEST_TASK else f"{text[: _LONGEST_TASK - 1]}…"
+
+
+def _own_frames(error: BaseException) -> TracebackType | None:
+    """The error's frames without those of the runner before the agent's own."""
+    own = error.__traceback__
+    while own is not None and own.tb_frame.f_code.co_filename.startswith(_PACKAGE):
         own = own.tb_next
-    return error.with_traceback(own if own is not None else trace)
+    return own if own is not None or isinstance(error, LightningError) else error.__traceback__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -73,7 +74,23 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
         for task in pending:
             task.cancel()
         if pending:
-            loop.run_until_complete(asyncio.wait(pending, timeout=_CLOSING_SECONDS))
+            _, left = loop.run_until_complete(asyncio.wait(pending, timeout=_CLOSING_SECONDS))
+            if left:
+                _hold(left)
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+
+
+def _hold(tasks: set[asyncio.Task[Any]]) -> None:
+    """Keep these tasks until the process has ended, and beyond.
+
+    A coroutine that is thrown away is told so by an exception at its await. One that swallowed its cancellation may
+    swallow that too, and then go round for ever, now with nobody beside it. What a daemon thread's frame holds is not
+    thrown away even when the interpreter shuts down.
+    """
+    threading.Thread(target=_wait_with, args=(tasks,), name="lightning-actors left behind", daemon=True).start()
+
+
+def _wait_with(_tasks: set[asyncio.Task[Any]]) -> None:
+    threading.Event().wait()

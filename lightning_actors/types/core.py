@@ -13,6 +13,7 @@ Source: names, fields, defaults and statuses are those of Agent Lightning 0.3.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -80,7 +81,7 @@ class Record(BaseModel):
 
     def _summary(self) -> str:
         """What stands between the angle brackets after the class name."""
-        return " ".join(f"{name}={value!r}" for name, value in self.__repr_args__())
+        return " ".join(f"{name}={reprlib.repr(value)}" for name, value in self.__repr_args__())
 
     evolve = evolved
 

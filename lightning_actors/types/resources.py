@@ -112,7 +112,7 @@ class PromptTemplate(Resource):
     template: str
     engine: Literal["f-string", "jinja"]
 
-    def format(self, **values: object) -> str:
+    def format(self, /, **values: object) -> str:
         """Fill the placeholders.
 
         Args:
@@ -123,57 +123,84 @@ class PromptTemplate(Resource):
 
         Raises:
             MissingPlaceholder: A placeholder was given no value; ``error.missing`` names them all.
-            ConfigError: The template is not well formed.
+            ConfigError: The template is not well formed, or does not fit the values.
             MissingExtra: The engine is jinja and jinja2 is not installed.
         """
         return self._format_jinja(values) if self.engine == "jinja" else self._format_fields(values)
 
     def placeholders(self) -> tuple[str, ...]:
         """The names that ``format`` wants, each once, in order of appearance."""
-        if self.engine == "jinja":
-            environment = _jinja_environment()
-            from jinja2 import meta  # noqa: PLC0415 - belongs to an extra
+        if self.engine == "f-string":
+            return tuple(dict.fromkeys(self._field_names(self.template)))
+        environment = _jinja_environment()
+        from jinja2 import TemplateError, meta, nodes  # noqa: PLC0415 - belongs to an extra
 
-            return tuple(sorted(meta.find_undeclared_variables(environment.parse(self.template))))
-        return tuple(dict.fromkeys(self._field_names(self.template)))
+        try:
+            parsed = environment.parse(self.template)
+            wanted = meta.find_undeclared_variables(parsed)
+        except TemplateError as error:
+            raise self._malformed(error) from error
+        return tuple(dict.fromkeys(node.name for node in parsed.find_all(nodes.Name) if node.name in wanted))
 
     def _field_names(self, template: str) -> Iterator[str]:
         try:
-            for _, name, spec, _ in Formatter().parse(template):
-                if name is not None:
-                    yield name.partition(".")[0].partition("[")[0]
-                    yield from self._field_names(spec or "")
+            fields = list(Formatter().parse(template))
         except ValueError as error:
-            raise ConfigError(
-                f"the template {_short(self.template)} is not a well-formed f-string template ({error}): "
-                f"write literal braces twice, as in '{{{{' and '}}}}'"
-            ) from error
+            raise self._malformed(error) from error
+        for _, field, spec, _ in fields:
+            if field is None:
+                continue
+            name = field.partition(".")[0].partition("[")[0]
+            if not name or name.isdecimal():
+                raise ConfigError(
+                    f"the placeholder {{{field}}} of the template {_short(self.template)} has no name: write one into "
+                    f"it, as in {{question}}, or write literal braces twice"
+                )
+            yield name
+            yield from self._field_names(spec or "")
 
     def _format_fields(self, values: dict[str, object]) -> str:
         missing = [name for name in self.placeholders() if name not in values]
         if missing:
             raise self._missing(missing, values)
-        return self.template.format(**values)
+        try:
+            return self.template.format(**values)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise self._unfit(error) from error
 
     def _format_jinja(self, values: dict[str, object]) -> str:
-        environment = _jinja_environment()
-        from jinja2 import UndefinedError  # noqa: PLC0415 - belongs to an extra
+        wanted = self.placeholders()
+        from jinja2 import TemplateError, UndefinedError  # noqa: PLC0415 - belongs to an extra
 
         try:
-            return environment.from_string(self.template).render(values)
+            return _jinja_environment().from_string(self.template).render(values)
         except UndefinedError as error:
-            missing = [name for name in self.placeholders() if name not in values]
-            if not missing:
-                raise
-            raise self._missing(missing, values) from error
+            missing = [name for name in wanted if name not in values]
+            raise (self._missing(missing, values) if missing else self._unfit(error)) from error
+        except TemplateError as error:
+            raise self._unfit(error) from error
 
     def _missing(self, missing: list[str], values: dict[str, object]) -> MissingPlaceholder:
         wanted = ", ".join(repr(name) for name in missing)
         given = ", ".join(repr(name) for name in values) or "none"
+        names = ", ".join(f"{name}=..." for name in missing if name.isidentifier())
         return MissingPlaceholder(
             f"the template {_short(self.template)} wants {wanted}, but the values given were: {given}. "
-            f"Pass {', '.join(f'{n or 0}=...' for n in missing)} to format(), or write literal braces twice",
+            + (f"Pass {names} to format(), or write" if names else "Write")
+            + " literal braces twice, as in '{{' and '}}'",
             missing=missing,
+        )
+
+    def _malformed(self, error: Exception) -> ConfigError:
+        advice = ": write literal braces twice, as in '{{' and '}}'" if self.engine == "f-string" else ""
+        return ConfigError(
+            f"the template {_short(self.template)} is not a well-formed {self.engine} template ({error}){advice}"
+        )
+
+    def _unfit(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"the template {_short(self.template)} cannot be filled with the values given: "
+            f"{type(error).__name__}: {error}"
         )
 
 
@@ -197,16 +224,22 @@ def _kinds(base: type[Resource]) -> Iterator[type[Resource]]:
 
 
 def _from_data(value: object) -> object:
-    """Read a mapping as the kind of resource that its resource_type names."""
+    """Read a mapping as the kind of resource that its resource_type names.
+
+    Where a subclass keeps the type of its base, the base is meant; where a class was defined again, as in a notebook,
+    its last definition.
+    """
     if not isinstance(value, dict):
         return value
     data = cast("dict[str, Any]", value)
     wanted = data.get("resource_type")
-    for kind in _kinds(Resource):
-        if kind.model_fields["resource_type"].default == wanted and wanted is not None:
-            return kind.model_validate(data)
-    known = sorted({str(kind.model_fields["resource_type"].default) for kind in _kinds(Resource)})
-    raise ValueError(f"resource_type {wanted!r} is none of those known here: {', '.join(known)}")
+    known = [(kind.model_fields["resource_type"].default, kind) for kind in _kinds(Resource)]
+    found = [kind for name, kind in known if name == wanted and isinstance(name, str)]
+    if not found:
+        names = sorted({name for name, _ in known if isinstance(name, str)})
+        raise ValueError(f"resource_type {wanted!r} is none of those known here: {', '.join(names)}")
+    place = (found[0].__module__, found[0].__qualname__)
+    return [kind for kind in found if (kind.__module__, kind.__qualname__) == place][-1].model_validate(data)
 
 
 NamedResources = dict[str, Annotated[SerializeAsAny[Resource], BeforeValidator(_from_data)]]

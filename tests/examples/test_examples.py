@@ -139,7 +139,7 @@ def test_custom_algorithm_scores_both_prompts_and_publishes_the_better_one(model
         assert f"chat stand-in\n  prompt: {prompt}\n  answer: {answered(prompt)}\n" in said
     lines = said.splitlines()
     assert [line for line in lines if line.startswith("score")] == scores()
-    assert lines[-1].startswith("latest resources: <PromptTemplate")
+    assert lines[-1].startswith("latest resources: ")
     assert "Answer with the name of the city" in lines[-1]
 
 

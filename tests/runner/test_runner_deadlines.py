@@ -189,9 +189,8 @@ async def test_a_resident_step_that_is_cancelled_cancels_its_rollout_and_no_othe
 async def test_a_callers_timeout_raises_in_the_caller(store: InMemoryLightningStore) -> None:
     waiting = Waiting()
     runner = runner_of()
-    with runner.run_context(agent=waiting.agent, store=store):
-        with pytest.raises(TimeoutError), anyio.fail_after(0.01):
-            await runner.step("x")
+    with runner.run_context(agent=waiting.agent, store=store), pytest.raises(TimeoutError), anyio.fail_after(0.01):
+        await runner.step("x")
     rollout, _ = await attempt_of(store)
     assert rollout.status == "cancelled"
 
@@ -294,7 +293,7 @@ async def test_an_error_raised_while_being_cancelled_is_not_the_callers(store: I
         try:
             await anyio.sleep_forever()
         finally:
-            raise ValueError("in clean-up")  # noqa: B012 - what a careless agent does
+            raise ValueError("in clean-up")
 
     runner = runner_of()
     with runner.run_context(agent=agent, store=store):

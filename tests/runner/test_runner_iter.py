@@ -12,6 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import lightning_actors as agl
+from lightning_actors.actors import current_actor
 from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.store.messages import DequeueRollout, UpdateAttempt
@@ -130,22 +131,20 @@ async def test_iter_works_where_the_runner_resides_and_more_than_once(store: InM
 async def test_iter_lets_the_rollout_in_hand_finish_when_its_event_is_set(
     store: InMemoryLightningStore, make: Callable[[], Any]
 ) -> None:
-    event, gate = make(), anyio.Event()
+    event = make()
 
     @agl.rollout
     async def agent(task: str) -> float:
         event.set()
-        await gate.wait()
+        runner_actor: Any = current_actor()
+        await runner_actor._life.status.until("stopping")
         return 1.0
 
     for task in ("in hand", "next"):
         await store.enqueue_rollout(task)
     runner = runner_of()
     with runner.run_context(agent=agent, store=store):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: runner.iter(event=event))
-            await anyio.wait_all_tasks_blocked()
-            gate.set()
+        await runner.iter(event=event)
     by_task = {rollout.input: rollout.status for rollout in await store.query_rollouts()}
     assert by_task == {"in hand": "succeeded", "next": "queuing"}
 
@@ -262,17 +261,16 @@ class FailsNow(InMemoryLightningStore):
 
 
 @pytest.mark.parametrize(
-    "store",
+    "make",
     [
         pytest.param(lambda: FailsNow(DequeueRollout, times=2), id="at the claim"),
         pytest.param(lambda: FailsNow(DequeueRollout, skip=1), id="at a later claim"),
         pytest.param(lambda: FailsNow(UpdateAttempt, status="running"), id="at the beginning"),
         pytest.param(lambda: FailsNow(UpdateAttempt, status="succeeded"), id="at the report"),
     ],
-    indirect=False,
 )
 async def test_iter_outlives_a_store_that_fails_now_and_then_and_loses_no_rollout(
-    store: Callable[[], InMemoryLightningStore],
+    make: Callable[[], InMemoryLightningStore],
 ) -> None:
     runs: Counter[str] = Counter()
 
@@ -281,7 +279,7 @@ async def test_iter_outlives_a_store_that_fails_now_and_then_and_loses_no_rollou
         runs[task] += 1
         return 1.0
 
-    failing, event = store(), anyio.Event()
+    failing, event = make(), anyio.Event()
     for task in ("a", "b", "c"):
         await failing.enqueue_rollout(task)
     ids = [rollout.rollout_id for rollout in await failing.query_rollouts()]

@@ -44,6 +44,8 @@ HOMES: dict[str, Home] = {
     "actor": behind_its_actor,
     "forwarding": behind_a_forwarding_actor,
 }
+ON_ONE_LOOP = frozenset({"forwarding"})
+"""Homes made of parts that other homes put through the contract on every loop."""
 
 _numbers = itertools.count(1)
 

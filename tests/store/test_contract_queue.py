@@ -263,6 +263,10 @@ async def test_a_started_task_and_a_manual_attempt_get_copies_too(store: Lightni
     started.input["list"].append("mine")
     again = await store.start_attempt(started.rollout_id)
     assert again.input == {"list": []}
+    task = {"list": ["new"]}
+    await store.update_rollout(started.rollout_id, input=task)
+    task["list"].clear()
+    assert (await store.start_attempt(started.rollout_id)).input == {"list": ["new"]}
 
 
 async def test_metadata_and_config_are_copied_on_the_way_in(store: LightningStore) -> None:

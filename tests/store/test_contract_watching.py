@@ -86,6 +86,19 @@ async def test_an_attempt_is_stopped_at_its_deadline(
     leave()
 
 
+async def test_an_attempt_is_stopped_once_whatever_follows(store: LightningStore, clock: VirtualClock) -> None:
+    config = RolloutConfig(unresponsive_seconds=5, max_attempts=2, retry_condition=["unresponsive"])
+    claimed, told = await running(store, config), Told()
+    leave = store.watch_attempt(claimed.attempt.attempt_id, told.stop)
+    clock.advance(5)
+    await store.update_rollout(claimed.rollout_id, status="cancelled")
+    attempt = await store.get_latest_attempt(claimed.rollout_id)
+    assert attempt is not None
+    assert (attempt.status, attempt.metadata) == ("failed", {"reason": "cancelled"})
+    assert told.reasons == ["unresponsive"]
+    leave()
+
+
 async def test_an_attempt_given_up_for_a_new_one_is_stopped(store: LightningStore) -> None:
     claimed, told = await running(store), Told()
     leave = store.watch_attempt(claimed.attempt.attempt_id, told.stop)

@@ -72,6 +72,8 @@ async def test_use_from_another_loop_while_someone_watches_is_refused(memory: In
         error = await to_thread.run_sync(in_a_loop_of_its_own, memory.statistics)
         assert isinstance(error, WrongLoop)
         leave()
+        leave()
+        assert nothing_is_left(memory)
         assert (await to_thread.run_sync(in_a_loop_of_its_own, memory.statistics))["total_rollouts"] == 1
     assert nothing_is_left(memory)
 

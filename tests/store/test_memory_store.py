@@ -12,7 +12,7 @@ from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import ConfigError, SpansEvicted
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.store.memory_tables import memory_capacity_bytes
-from lightning_actors.types import AttemptedRollout, RolloutConfig, Span
+from lightning_actors.types import AttemptedRollout, EnqueueRolloutRequest, RolloutConfig, Span
 
 pytestmark = pytest.mark.anyio
 
@@ -188,7 +188,7 @@ def test_options_without_a_meaning_here_warn_unless_left_at_their_default() -> N
 
 async def test_ids_that_are_taken_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     store = InMemoryLightningStore()
-    draws = iter([1, 1, 2, 2, 1, 3, 3, 3, 4, 5, 5, 6, 6, 7, 4, 1, 8, 8, 9])
+    draws = iter([1, *(1, 2), *(2, 1, 3), 3, *(3, 4), *(4, 5), 6, *(6, 6, 7)])
 
     def urandom(size: int) -> bytes:
         return next(draws).to_bytes(size)
@@ -201,6 +201,8 @@ async def test_ids_that_are_taken_are_drawn_again(monkeypatch: pytest.MonkeyPatc
     ids = [rollout.rollout_id for rollout in await store.query_rollouts()]
     attempts = [third.attempt.attempt_id, *(claimed.attempt.attempt_id for claimed in claims)]
     assert len(set(ids)) == len(set(attempts)) == 3
+    batch = await store.enqueue_many_rollouts([EnqueueRolloutRequest(input=number) for number in range(2)])
+    assert [rollout.rollout_id for rollout in batch] == ["ro-000000000006", "ro-000000000007"]
 
 
 async def test_a_task_keeps_its_shape_when_it_is_copied() -> None:

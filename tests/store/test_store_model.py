@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -76,15 +77,22 @@ class StoreMachine(RuleBasedStateMachine):
     # What the model does with a status of an attempt.
 
     def _settle(self) -> None:
-        now = self.clock.time()
+        """End what is overdue, and take over the order in which the store did: that of the deadlines."""
+        self.store.settle()
+        waiting = len(self.queue)
+        due: dict[str, float] = {}
         for rollout_id, task in self.model.items():
             if not task.tries or task.tries[-1].status not in {"preparing", "running"}:
                 continue
-            latest, config = task.tries[-1], task.config
-            if config.timeout_seconds is not None and now >= latest.started + config.timeout_seconds:
-                self._follow(rollout_id, "timeout")
-            elif config.unresponsive_seconds is not None and now >= latest.alive + config.unresponsive_seconds:
-                self._follow(rollout_id, "unresponsive")
+            times_out = task.tries[-1].started + (task.config.timeout_seconds or math.inf)
+            falls_silent = task.tries[-1].alive + (task.config.unresponsive_seconds or math.inf)
+            due[rollout_id] = min(times_out, falls_silent)
+            if due[rollout_id] <= self.clock.time():
+                self._follow(rollout_id, "timeout" if times_out <= self.clock.time() else "unresponsive")
+        requeued = [rollout.rollout_id for rollout in self.store._tables.queued(1_000)][waiting:]
+        assert sorted(requeued) == sorted(self.queue[waiting:])
+        assert [due[rollout_id] for rollout_id in requeued] == sorted(due[rollout_id] for rollout_id in requeued)
+        self.queue[waiting:] = requeued
 
     def _follow(self, rollout_id: str, status: AttemptStatus) -> None:
         task = self.model[rollout_id]

@@ -1,0 +1,268 @@
+"""Ctrl-C and SIGTERM on plain `fit`, for real: other processes, real signals, and an exit that nothing holds up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lightning_actors
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that a parent can send")
+
+SCRIPT = """
+import json, sys, threading, time
+import anyio
+import lightning_actors as agl
+from lightning_actors.actors import current_actor
+
+case, ready = sys.argv[1], threading.Event()
+
+
+def say_ready():
+    print("ready", flush=True)
+
+
+@agl.rollout
+async def waits(task):
+    say_ready()
+    await anyio.sleep(3600)
+
+
+@agl.rollout
+async def finishes_when_asked(task):
+    say_ready()
+    while current_actor().inspect().state != "stopping":
+        await anyio.sleep(0.01)
+    return 1.0
+
+
+@agl.rollout
+async def swallows(task):
+    say_ready()
+    while True:
+        try:
+            await anyio.sleep(3600)
+        except BaseException:
+            pass
+
+
+@agl.rollout
+async def blocks(task):
+    say_ready()
+    time.sleep(3600)
+
+
+@agl.rollout
+def hangs_in_its_thread(task):
+    say_ready()
+    time.sleep(3600)
+
+
+@agl.algo
+async def algorithm(store):
+    rollouts = [await store.enqueue_rollout(task) for task in ("a", "b")]
+    await store.wait_for_rollouts(rollout_ids=[rollout.rollout_id for rollout in rollouts])
+
+
+@agl.algo
+def algorithm_hangs(store):
+    say_ready()
+    time.sleep(3600)
+
+
+@agl.algo
+async def algorithm_swallows(store):
+    say_ready()
+    while True:
+        try:
+            await anyio.sleep(3600)
+        except BaseException:
+            pass
+
+
+agents = {
+    "waits": waits,
+    "finishes": finishes_when_asked,
+    "swallows": swallows,
+    "blocks": blocks,
+    "hangs in its thread": hangs_in_its_thread,
+}
+algorithms = {"algorithm hangs": algorithm_hangs, "algorithm swallows": algorithm_swallows}
+trainer = agl.Trainer(
+    algorithm=algorithms.get(case, algorithm),
+    runner={"type": agl.LitAgentRunner, "patience": 0.2},
+    tracer=agl.DummyTracer(),
+    grace=float(sys.argv[2]),
+)
+result = trainer.fit(agents.get(case, waits))
+print(json.dumps({
+    "statuses": result.status_counts,
+    "interrupted": result.interrupted,
+    "left_behind": len(result.left_behind),
+    "errors": [type(error).__name__ for error in result.errors.values()],
+}), flush=True)
+"""
+
+
+@dataclass
+class Child:
+    """A process that runs ``fit``, and what it has said so far."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list[str])
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    reader: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as said:
+            for line in said:
+                with self.changed:
+                    self.lines.append(line.rstrip())
+                    self.changed.notify_all()
+
+    def until_says(self, word: str) -> None:
+        with self.changed:
+            said = self.changed.wait_for(lambda: any(word in line for line in self.lines), timeout=40)
+        assert said, f"it did not say {word!r} but {self.lines}"
+
+    def result(self) -> dict[str, Any]:
+        """What came of the run. The process has exited by itself."""
+        self.process.wait(timeout=40)
+        self.reader.join()
+        assert self.process.returncode == 0, self.lines
+        (line,) = [line for line in self.lines if line.startswith("{")]
+        return json.loads(line)
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("signals") / "fit.py"
+    path.write_text(textwrap.dedent(SCRIPT))
+    return path
+
+
+CASES = {
+    "one Ctrl-C, grace time over": ("waits", 0.2),
+    "one Ctrl-C, finished in grace time": ("finishes", 3600.0),
+    "two Ctrl-C": ("waits", 3600.0),
+    "one SIGTERM": ("waits", 0.2),
+    "two Ctrl-C, agent swallows": ("swallows", 3600.0),
+    "two Ctrl-C, agent hangs in its thread": ("hangs in its thread", 3600.0),
+    "algorithm hangs": ("algorithm hangs", 0.2),
+    "algorithm swallows": ("algorithm swallows", 0.2),
+    "agent blocks the loop": ("blocks", 3600.0),
+}
+
+
+@pytest.fixture(scope="module")
+def children(script: Path) -> Generator[dict[str, Child]]:
+    """All of them at once: most of what a process takes is its start."""
+    root = str(Path(lightning_actors.__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root, "PYTHONWARNINGS": "default"}
+    found: dict[str, Child] = {}
+    try:
+        for name, (case, grace) in CASES.items():
+            command = [sys.executable, str(script), case, str(grace)]
+            process = subprocess.Popen(  # noqa: S603 - our own script
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            )
+            found[name] = Child(process)
+        yield found
+    finally:
+        for child in found.values():
+            child.process.kill()
+            child.process.wait()
+            child.reader.join()
+
+
+def test_one_ctrl_c_cancels_what_runs_after_the_grace_time(children: dict[str, Child]) -> None:
+    child = children["one Ctrl-C, grace time over"]
+    child.until_says("ready")
+    child.process.send_signal(signal.SIGINT)
+    assert child.result() == {
+        "statuses": {"cancelled": 1, "queuing": 1},
+        "interrupted": True,
+        "left_behind": 0,
+        "errors": [],
+    }
+    assert any("stopping" in line and "SIGINT" in line for line in child.lines)
+
+
+def test_one_ctrl_c_lets_what_runs_finish_in_the_grace_time(children: dict[str, Child]) -> None:
+    child = children["one Ctrl-C, finished in grace time"]
+    child.until_says("ready")
+    child.process.send_signal(signal.SIGINT)
+    assert child.result()["statuses"] == {"succeeded": 1, "queuing": 1}
+
+
+def test_one_sigterm_is_the_same_as_one_ctrl_c(children: dict[str, Child]) -> None:
+    child = children["one SIGTERM"]
+    child.until_says("ready")
+    child.process.send_signal(signal.SIGTERM)
+    result = child.result()
+    assert result["statuses"] == {"cancelled": 1, "queuing": 1}
+    assert result["interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("name", "left_behind"),
+    [
+        ("two Ctrl-C", 0),
+        ("two Ctrl-C, agent swallows", 1),
+        ("two Ctrl-C, agent hangs in its thread", 1),
+    ],
+)
+def test_a_second_ctrl_c_ends_the_run_at_once_whatever_the_agent_does(
+    children: dict[str, Child], name: str, left_behind: int
+) -> None:
+    child = children[name]
+    child.until_says("ready")
+    child.process.send_signal(signal.SIGINT)
+    child.until_says("stopping ")
+    child.process.send_signal(signal.SIGINT)
+    assert child.result() == {
+        "statuses": {"cancelled": 1, "queuing": 1},
+        "interrupted": True,
+        "left_behind": left_behind,
+        "errors": [],
+    }
+    assert any("stopping_at_once" in line for line in child.lines)
+    assert any("agent_left_behind" in line for line in child.lines) is bool(left_behind)
+
+
+@pytest.mark.parametrize("name", ["algorithm hangs", "algorithm swallows"])
+def test_one_ctrl_c_ends_the_run_whatever_the_algorithm_does(children: dict[str, Child], name: str) -> None:
+    child = children[name]
+    child.until_says("ready")
+    child.process.send_signal(signal.SIGINT)
+    assert child.result() == {"statuses": {}, "interrupted": True, "left_behind": 1, "errors": []}
+    assert any("algorithm_left_behind" in line for line in child.lines)
+
+
+def test_ctrl_c_again_after_a_second_interrupts_an_agent_that_blocks_the_loop(children: dict[str, Child]) -> None:
+    child = children["agent blocks the loop"]
+    child.until_says("ready")
+    child.process.send_signal(signal.SIGINT)
+    time.sleep(1.2)  # the second that a loop may take to hear of it, which only the clock on the wall can tell
+    child.process.send_signal(signal.SIGINT)
+    result = child.result()
+    assert result["interrupted"]
+    assert sum(result["statuses"].values()) == 2
+    assert "succeeded" not in result["statuses"]

@@ -1,0 +1,87 @@
+"""Spans: times, ids and places."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from lightning_actors.types import Span, SpanCoreFields, TraceStatus
+from lightning_actors.types.tracer import seconds_of
+
+
+@pytest.mark.parametrize(
+    ("stamp", "seconds"),
+    [
+        (None, None),
+        (0, None),
+        (0.0, None),
+        (1.5, 1.5),
+        (1_700_000_000, 1_700_000_000.0),
+        (1e12, 1e12),
+        (1_700_000_000_500_000_000, 1_700_000_000.5),
+        (2e12, 2000.0),
+    ],
+)
+def test_a_stamp_above_a_million_million_is_in_nanoseconds(stamp: float | None, seconds: float | None) -> None:
+    assert seconds_of(stamp) == seconds
+
+
+@given(some.floats(min_value=1e9, max_value=4e9))
+def test_seconds_and_their_nanoseconds_are_the_same_time(seconds: float) -> None:
+    assert seconds_of(seconds) == seconds
+    assert seconds_of(int(seconds * 1e9)) == pytest.approx(seconds, abs=1e-6)
+
+
+def test_a_span_that_no_tracer_saw_gets_what_it_lacks() -> None:
+    span = Span.from_attributes(attributes={"n": 1})
+    assert re.fullmatch(r"[0-9a-f]{32}", span.trace_id)
+    assert re.fullmatch(r"[0-9a-f]{16}", span.span_id)
+    assert (span.rollout_id, span.attempt_id, span.sequence_id, span.parent_id) == ("", "", 0, None)
+    assert (span.name, span.status) == ("agentlightning.virtual", TraceStatus(status_code="OK"))
+    assert span.context is not None
+    assert (span.context.trace_id, span.context.span_id, span.parent) == (span.trace_id, span.span_id, None)
+    other = Span.from_attributes(attributes={})
+    assert other.span_id != span.span_id
+
+
+def test_a_span_that_no_tracer_saw_keeps_what_it_is_given() -> None:
+    span = Span.from_attributes(
+        attributes={},
+        rollout_id="ro-1",
+        attempt_id="at-1",
+        sequence_id=4,
+        name="n",
+        trace_id="a" * 32,
+        span_id="b" * 16,
+        parent_id="c" * 16,
+        start_time=1_700_000_000_000_000_000,
+        end_time=1_700_000_001,
+        status=TraceStatus(status_code="ERROR"),
+    )
+    assert (span.start_time, span.end_time) == (1_700_000_000.0, 1_700_000_001.0)
+    assert span.parent is not None
+    assert (span.parent.trace_id, span.parent.span_id) == ("a" * 32, "c" * 16)
+    assert repr(span) == "<Span 'n' #4 of ro-1 ERROR 1.000s>"
+
+
+def test_core_fields_start_now_if_they_do_not_say() -> None:
+    before = time.time()
+    span = Span.from_core_fields(
+        SpanCoreFields(name="n", attributes={"a": 1}, start_time=None, end_time=None),
+        rollout_id="ro-1",
+        attempt_id="at-1",
+        sequence_id=2,
+    )
+    assert span.start_time is not None
+    assert before <= span.start_time <= time.time()
+    assert (span.end_time, span.sequence_id, span.attributes) == (None, 2, {"a": 1})
+
+
+def test_a_span_keeps_what_it_does_not_know() -> None:
+    span = Span.model_validate({**Span.from_attributes(attributes={}).model_dump(), "colour": "red"})
+    assert span.model_dump()["colour"] == "red"
+    assert Span.model_validate_json(span.model_dump_json()) == span
