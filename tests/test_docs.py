@@ -16,6 +16,7 @@ import pytest
 from stand_in import serve_stand_in
 
 import lightning_actors
+from lightning_actors.demo.model import INSTALL_LINE
 
 PROJECT: Final = Path(__file__).parents[1]
 DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")
@@ -115,7 +116,11 @@ def test_the_ci_script_runs_the_readmes_commands_in_their_order() -> None:
     lines = text_of(".ci/run").splitlines()
     run = [line.replace('"$python"', "python3") for line in lines[lines.index("set -x") + 1 :] if line]
     assert [*check[:-1], f"{demo[-1]} --require-improvement", check[-1]] == run
-    assert demo[:-1] == [step.replace("[all,dev]", "[demo]") for step in check[:4]]
+    assert demo[:-1] == [step.replace("[all,dev]", "[demo]") for step in check[: len(demo) - 1]]
+
+
+def test_a_missing_model_prints_the_readmes_line() -> None:
+    assert blocks("README.md", "bash")[0].strip() == INSTALL_LINE
 
 
 def test_the_ci_script_stops_at_the_first_failure_and_can_be_run() -> None:

