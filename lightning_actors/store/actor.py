@@ -129,9 +129,10 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, WaitForRollout
         raise ActorStopped(f"actor {self.name!r} has stopped and will not answer", actor=self.name)
 
     async def undelivered(self, message: Message[Any], value: Any) -> None:
-        """A claim that nobody took is undone."""
-        for release in _releases(message, value):
-            await self._store.ask(release)
+        """A claim that nobody took is undone, even while this actor is being cancelled."""
+        with anyio.CancelScope(shield=True), self.clock.move_on_after(_CLAIM_SECONDS):
+            for release in _releases(message, value):
+                await self._store.ask(release)
 
 
 def _releases(message: Message[Any], value: Any) -> Sequence[ReleaseAttempt]:

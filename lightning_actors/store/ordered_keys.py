@@ -26,6 +26,7 @@ class OrderedKeys(Generic[K]):
     def __init__(self) -> None:
         self._chunks: list[list[K]] = []
         self._lows: list[K] = []
+        """What no key of a chunk is below, the first chunk excepted."""
         self._length = 0
         self._starts: list[int] | None = None
         """How many keys stand before each chunk; worked out when it is asked for."""
@@ -48,7 +49,6 @@ class OrderedKeys(Generic[K]):
             chunk.append(key)
         else:
             insort(chunk, key)
-            self._lows[position] = chunk[0]
         if len(chunk) > 2 * _CHUNK:
             chunks.insert(position + 1, chunk[_CHUNK:])
             self._lows.insert(position + 1, chunk[_CHUNK])
@@ -68,8 +68,6 @@ class OrderedKeys(Generic[K]):
         del chunk[place]
         if not chunk:
             del self._chunks[position], self._lows[position]
-        elif not place:
-            self._lows[position] = chunk[0]
 
     def page(self, offset: int, limit: int, *, descending: bool = False) -> Iterator[K]:
         """The keys from ``offset`` on, ``limit`` at most (-1: all), from the other end if descending."""

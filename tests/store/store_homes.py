@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
+from anyio import wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
 
 from lightning_actors.actors import Clock, hosted
 from lightning_actors.store import InMemoryLightningStore, LightningStore
@@ -116,6 +118,13 @@ async def dump(store: LightningStore) -> dict[str, Any]:
         "workers": (await store.query_workers()).items,
         "statistics": statistics,
     }
+
+
+async def everyone_waits() -> None:
+    """Let all tasks run until each waits for something; the turns first, for a task that is new costs a long look."""
+    for _ in range(8):
+        await checkpoint()
+    await wait_all_tasks_blocked()
 
 
 class Later:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from anyio import wait_all_tasks_blocked
-from store_homes import Later, claim, end, ended, running
+from store_homes import Later, claim, end, ended, everyone_waits, running
 
 from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import RolloutNotFound
@@ -55,7 +54,7 @@ async def test_a_waiter_is_answered_when_the_last_has_ended(store: LightningStor
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=ids))
         for claimed in reversed(claims):
-            await wait_all_tasks_blocked()
+            await everyone_waits()
             assert not later.done.is_set()
             await end(store, claimed, "failed" if claimed is claims[1] else "succeeded")
     assert [rollout.status for rollout in later.value] == ["succeeded", "failed", "succeeded"]
@@ -66,7 +65,7 @@ async def test_a_cancelled_rollout_answers_its_waiters(store: LightningStore) ->
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[rollout.rollout_id]))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         await store.update_rollout(rollout.rollout_id, status="cancelled")
     assert [answered.status for answered in later.value] == ["cancelled"]
 
@@ -76,11 +75,11 @@ async def test_a_timeout_answers_the_finished_part_in_order(store: LightningStor
     later, ids = Later(), [claimed.rollout_id for claimed in claims]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=ids, timeout=10))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         await end(store, claims[3])
         await end(store, claims[1])
         clock.advance(9)
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         assert not later.done.is_set()
         clock.advance(1)
     assert [rollout.rollout_id for rollout in later.value] == [ids[1], ids[3]]
@@ -91,9 +90,9 @@ async def test_a_rollout_that_is_requeued_has_not_ended(store: LightningStore) -
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[first.rollout_id]))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         await end(store, first, "failed")
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         assert not later.done.is_set()
         await end(store, await claim(store))
     assert [rollout.status for rollout in later.value] == ["succeeded"]
@@ -104,10 +103,10 @@ async def test_a_rollout_reopened_while_others_are_waited_for_is_waited_for_agai
     later, ids = Later(), [reopened.rollout_id, other.rollout_id]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=ids))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         await store.update_rollout(reopened.rollout_id, status="queuing")
         await end(store, other)
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         assert not later.done.is_set()
         await end(store, await claim(store))
     assert [rollout.rollout_id for rollout in later.value] == ids
@@ -118,7 +117,7 @@ async def test_a_waiter_sees_what_was_so_when_the_last_ended(store: LightningSto
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         await end(store, claimed)
         await store.update_rollout(claimed.rollout_id, status="queuing")
     assert [rollout.status for rollout in later.value] == ["succeeded"]
@@ -130,7 +129,7 @@ async def test_many_waiters_for_one_rollout_are_all_answered(store: LightningSto
     async with anyio.create_task_group() as tasks:
         for later in waiters:
             tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         await end(store, claimed)
     assert [len(later.value) for later in waiters] == [1] * 20
 
@@ -141,7 +140,7 @@ async def test_a_waiter_that_is_cancelled_disturbs_nobody(store: LightningStore)
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as scope:
             tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-            await wait_all_tasks_blocked()
+            await everyone_waits()
             scope.cancel()
             await store.wait_for_rollouts(rollout_ids=[claimed.rollout_id])
         assert scope.cancelled_caught
@@ -171,7 +170,7 @@ async def test_a_deadline_answers_a_waiter_with_nobody_else_there(store: Lightni
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         clock.advance(5)
     assert [rollout.status for rollout in later.value] == ["failed"]
 
@@ -181,9 +180,9 @@ async def test_a_deadline_that_appears_while_someone_waits_is_kept(store: Lightn
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[rollout.rollout_id]))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         await claim(store)
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         clock.advance(5)
     assert [rollout.status for rollout in later.value] == ["failed"]
 
@@ -194,9 +193,9 @@ async def test_a_deadline_before_the_timeout_does_not_end_the_wait(store: Lightn
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[rollout.rollout_id], timeout=8))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         clock.advance(5)
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         assert not later.done.is_set()
         clock.advance(3)
     assert later.value == []
@@ -209,9 +208,9 @@ async def test_the_first_of_two_waiters_hands_the_deadlines_over(store: Lightnin
     async with anyio.create_task_group() as tasks:
         for later, rollout_id in zip(waiters, [first.rollout_id, second.rollout_id], strict=True):
             tasks.start_soon(later.run, lambda r=rollout_id: store.wait_for_rollouts(rollout_ids=[r]))
-            await wait_all_tasks_blocked()
+            await everyone_waits()
         await end(store, first)
         await waiters[0].done.wait()
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         clock.advance(5)
     assert [rollout.status for rollout in waiters[1].value] == ["failed"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import to_thread, wait_all_tasks_blocked
-from store_homes import Later, end, running
+from anyio import to_thread
+from store_homes import Later, end, everyone_waits, running
 
 from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import RolloutNotFound, StoreError, WrongLoop
@@ -50,7 +50,7 @@ async def test_use_from_another_loop_while_someone_waits_is_refused(memory: InMe
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: memory.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         error = await to_thread.run_sync(in_a_loop_of_its_own, lambda: memory.enqueue_rollout(1))
         assert isinstance(error, WrongLoop)
         assert isinstance(error, StoreError)
@@ -101,7 +101,7 @@ def test_a_store_is_used_from_one_run_after_another() -> None:
         assert claimed is not None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: store.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-            await wait_all_tasks_blocked()
+            await everyone_waits()
             await end(store, claimed)
         return claimed.rollout_id
 
@@ -118,7 +118,7 @@ def test_a_run_that_is_cut_short_while_someone_waits_leaves_the_store_usable() -
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: store.wait_for_rollouts(rollout_ids=[rollout.rollout_id]))
             tasks.start_soon(store.keep_time)
-            await wait_all_tasks_blocked()
+            await everyone_waits()
             raise KeyError
 
     for backend in ("asyncio", "trio"):
@@ -165,7 +165,7 @@ async def test_a_wait_leaves_nothing_behind(memory: InMemoryLightningStore, cloc
         return
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: memory.wait_for_rollouts(rollout_ids=ids, timeout=10))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         assert not nothing_is_left(memory)
         await end(memory, claims[1])
         if how == "cancelled":
@@ -198,12 +198,12 @@ async def test_a_deadline_wakes_one_of_many_waiters() -> None:
     async with anyio.create_task_group() as tasks:
         for later in waiters:
             tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[kept.rollout_id]))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         assert clock.naps == 50
         clock.advance(4)
         for _ in range(3):
             clock.advance(1)
-            await wait_all_tasks_blocked()
+            await everyone_waits()
         assert clock.naps == 53
         await end(store, kept)
     assert [rollout.status for rollout in await store.query_rollouts()] == ["failed"] * 3 + ["succeeded"]
@@ -213,17 +213,17 @@ async def test_time_is_kept_for_whoever_asks_for_it(memory: InMemoryLightningSto
     stopped: list[str] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(memory.keep_time)
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         late = await running(memory, RolloutConfig(timeout_seconds=9))
         soon = await running(memory, RolloutConfig(timeout_seconds=4))
         leaves = [memory.watch_attempt(claimed.attempt.attempt_id, stopped.append) for claimed in (late, soon)]
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         clock.advance(4)
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         assert stopped == ["timeout"]
         assert memory.next_due() == late.attempt.start_time + 9
         clock.advance(5)
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         assert stopped == ["timeout", "timeout"]
         tasks.cancel_scope.cancel()
         for leave in leaves:
@@ -239,7 +239,7 @@ async def test_ten_thousand_rollouts_are_waited_for_at_once(memory: InMemoryLigh
         tasks.start_soon(one.run, lambda: memory.wait_for_rollouts(rollout_ids=ids))
         for later, rollout_id in zip(each, ids, strict=False):
             tasks.start_soon(later.run, lambda r=rollout_id: memory.wait_for_rollouts(rollout_ids=[r]))
-        await wait_all_tasks_blocked()
+        await everyone_waits()
         for rollout_id in ids:
             await memory.update_rollout(rollout_id, status="cancelled")
     assert [rollout.rollout_id for rollout in one.value] == ids

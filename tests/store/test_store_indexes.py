@@ -79,7 +79,7 @@ class OrderedKeysMachine(RuleBasedStateMachine):
 
 
 TestOrderedKeys = OrderedKeysMachine.TestCase
-TestOrderedKeys.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOrderedKeys.settings = settings(max_examples=40, stateful_step_count=30)
 
 
 @given(
@@ -186,7 +186,7 @@ class DeadlinesMachine(RuleBasedStateMachine):
 
 
 TestDeadlines = DeadlinesMachine.TestCase
-TestDeadlines.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestDeadlines.settings = settings(max_examples=40, stateful_step_count=30)
 
 people = some.lists(
     some.builds(

@@ -281,4 +281,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreModel = StoreMachine.TestCase
-TestStoreModel.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestStoreModel.settings = settings(max_examples=40, stateful_step_count=25)
