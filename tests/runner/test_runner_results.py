@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -18,21 +19,19 @@ from lightning_actors.store import InMemoryLightningStore
 pytestmark = pytest.mark.anyio
 
 
-async def outcome_of(store: agl.LightningStore, make: Any, *, sync: bool = False) -> agl.Rollout:
-    """The rollout of an agent that returns ``make(rollout)``."""
-    if sync:
+async def outcome_of(store: agl.LightningStore, make: Callable[[], Any], *, sync: bool = False) -> agl.Rollout:
+    """The rollout of an agent that returns what this makes."""
 
-        @agl.rollout
-        def agent(task: str, rollout: agl.Rollout) -> Any:
-            return make(rollout)
-    else:
+    @agl.rollout
+    def sync_agent(task: str) -> Any:
+        return make()
 
-        @agl.rollout
-        async def agent(task: str, rollout: agl.Rollout) -> Any:
-            return make(rollout)
+    @agl.rollout
+    async def agent(task: str) -> Any:
+        return make()
 
     runner = agl.LitAgentRunner[Any](agl.DummyTracer())
-    with runner.run_context(agent=agent, store=store):
+    with runner.run_context(agent=sync_agent if sync else agent, store=store):
         return await runner.step("x")
 
 
@@ -43,18 +42,18 @@ async def spans_of(store: agl.LightningStore, rollout: agl.Rollout) -> list[agl.
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize("result", [0.5, 0.0, 1, True, Fraction(1, 4), -3.0])
 async def test_a_number_is_the_final_reward(store: InMemoryLightningStore, result: Any, *, sync: bool) -> None:
-    rollout = await outcome_of(store, lambda _: result, sync=sync)
+    rollout = await outcome_of(store, lambda: result, sync=sync)
     assert agl.find_final_reward(await spans_of(store, rollout)) == float(result)
 
 
 async def test_none_adds_nothing(store: InMemoryLightningStore) -> None:
-    rollout = await outcome_of(store, lambda _: None)
+    rollout = await outcome_of(store, lambda: None)
     (root,) = await spans_of(store, rollout)
     assert root.parent_id is None
 
 
 async def test_the_returned_number_comes_after_the_rewards_emitted_before(store: InMemoryLightningStore) -> None:
-    def emit_and_return(_: agl.Rollout) -> float:
+    def emit_and_return() -> float:
         agl.emit_reward(0.1)
         return 0.9
 
@@ -65,7 +64,7 @@ async def test_the_returned_number_comes_after_the_rewards_emitted_before(store:
 async def test_core_fields_become_spans_of_the_rollout(store: InMemoryLightningStore) -> None:
     rollout = await outcome_of(
         store,
-        lambda _: [
+        lambda: [
             agl.emit_message("described", propagate=False),
             agl.emit_reward(0.75, propagate=False),
         ],
@@ -78,14 +77,14 @@ async def test_core_fields_become_spans_of_the_rollout(store: InMemoryLightningS
 
 
 async def test_spans_of_ones_own_are_stored_under_the_rollout(store: InMemoryLightningStore) -> None:
-    rollout = await outcome_of(store, lambda _: [agl.Span.from_attributes(attributes={"step": 1}, name="mine")])
+    rollout = await outcome_of(store, lambda: [agl.Span.from_attributes(attributes={"step": 1}, name="mine")])
     named = [span for span in await spans_of(store, rollout) if span.name == "mine"]
     assert [span.attributes for span in named] == [{"step": 1}]
     assert named[0].rollout_id == rollout.rollout_id
 
 
 async def test_opentelemetrys_spans_are_stored_under_the_rollout(store: InMemoryLightningStore) -> None:
-    def make(_: agl.Rollout) -> list[Any]:
+    def make() -> list[Any]:
         with TracerProvider().get_tracer("a library").start_as_current_span("by the sdk") as span:
             pass
         assert isinstance(span, ReadableSpan)
@@ -123,7 +122,10 @@ async def test_a_page_of_spans_is_a_list_of_spans(store: InMemoryLightningStore)
 
 
 async def test_an_empty_list_is_a_rollout_without_reward(store: InMemoryLightningStore, logged: Any) -> None:
-    rollout = await outcome_of(store, lambda _: [])
+    def nothing() -> list[agl.Span]:
+        return []
+
+    rollout = await outcome_of(store, nothing)
     assert rollout.status == "succeeded"
     assert logged("agent_returned_no_spans") == [{"rollout_id": rollout.rollout_id}]
 
@@ -148,7 +150,7 @@ async def test_what_no_rollout_can_hold_fails_it_and_says_what_can_be_returned(
     store: InMemoryLightningStore, result: Any, named: str, *, sync: bool
 ) -> None:
     with pytest.raises(AgentResultError, match=f"returned {named}: return None, the final reward") as caught:
-        await outcome_of(store, lambda _: result, sync=sync)
+        await outcome_of(store, lambda: result, sync=sync)
     (rollout,) = await store.query_rollouts()
     assert isinstance(caught.value, TypeError)
     assert caught.value.rollout_id == rollout.rollout_id
@@ -158,7 +160,7 @@ async def test_what_no_rollout_can_hold_fails_it_and_says_what_can_be_returned(
 @pytest.mark.parametrize("result", [math.nan, math.inf])
 async def test_a_reward_that_is_not_finite_fails_the_rollout(store: InMemoryLightningStore, result: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        await outcome_of(store, lambda _: result)
+        await outcome_of(store, lambda: result)
     (rollout,) = await store.query_rollouts()
     assert rollout.status == "failed"
 
@@ -166,7 +168,7 @@ async def test_a_reward_that_is_not_finite_fails_the_rollout(store: InMemoryLigh
 async def test_a_span_of_another_rollout_fails_the_rollout(store: InMemoryLightningStore) -> None:
     foreign = agl.Span.from_attributes(attributes={}, rollout_id="ro-other", attempt_id="at-other")
     with pytest.raises(ValueError, match="belongs to rollout 'ro-other'"):
-        await outcome_of(store, lambda _: [foreign])
+        await outcome_of(store, lambda: [foreign])
 
 
 async def test_an_object_that_cannot_be_serialised_can_be_a_task_but_not_a_span(

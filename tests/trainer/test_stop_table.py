@@ -3,7 +3,7 @@
 ```
 the rollout is        the algorithm returns     first Ctrl-C,     second Ctrl-C,           its runner actor
                       or raises                 SIGTERM           outer scope cancelled    crashes
-queued                stays queued, counted     same              same                     –
+queued                stays queued, counted     same              same                     -
 claimed, not begun    claim undone              same              same                     claim undone
 running               grace time, cancelled     same              cancelled now            unresponsive, retry rule
 ended                 as it ended               same              same                     same

@@ -115,8 +115,7 @@ async def test_both_in_one_loop_at_the_same_time(capsys: pytest.CaptureFixture[s
         results.append(await trainer.dev_async(apo_rollout, dataset))
 
     async def by_hand() -> None:
-        for _ in range(3):
-            rollouts.append(await runner.step(QUESTION, resources={"main_prompt": resource}))
+        rollouts.extend([await runner.step(QUESTION, resources={"main_prompt": resource}) for _ in range(3)])
 
     with runner.run_context(agent=apo_rollout, store=store):
         async with anyio.create_task_group() as tasks:

@@ -109,9 +109,10 @@ def test_initial_resources_are_the_latest_before_the_first_task() -> None:
         return 1.0
 
     store = InMemoryLightningStore()
+    later: agl.NamedResources = {"main": agl.PromptTemplate(template="later", engine="f-string")}
     for _ in range(2):  # also when an earlier run has left something later in the store
         trainer_of(algorithm, store=store, initial_resources={"main": PROMPT}).fit(prompted)
-        anyio.run(store.add_resources, {"main": agl.PromptTemplate(template="later", engine="f-string")})
+        anyio.run(store.add_resources, later)
     assert seen == [{"main": PROMPT}, "Be brief. Why?"] * 2
 
 
