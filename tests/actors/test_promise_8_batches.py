@@ -171,12 +171,17 @@ async def test_promise_8_a_bad_tell_crashes_the_actor_after_the_batch():
 
 async def test_promise_8_what_receive_many_leaves_alone_is_an_error():
     disk, results = Disk(), list[object]()
-    disk.lazy = True
+    disk.lazy, disk.gate = True, anyio.Event()
     async with hosted(lambda: Table(disk)) as table, anyio.create_task_group() as group:
+        await table.tell(Put("first"))  # held at the gate, so that the next two make one batch
+        await settle()
         group.start_soon(ask, table, Put("a"), results)
         group.start_soon(ask, table, Put("b"), results)
+        await settle()
+        disk.gate.set()
     handled, left = sorted(map(str, results), key=len)
-    assert [handled] == disk.committed
+    assert disk.committed == ["first", handled]
+    assert disk.commits == [1, 2]
     assert "left Put alone" in left
 
 
