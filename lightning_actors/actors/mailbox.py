@@ -247,7 +247,9 @@ class Mailbox:
             if not statistics.current_buffer_used and not statistics.tasks_waiting_send:
                 return
             item = self.receive.receive_nowait()
-            if item is not WAKE:
+            if item is WAKE:
+                self.idle = True  # the actor was about to take it, and must be woken again for what comes now
+            else:
                 self.leftover.append(item)
 
     def finish(self) -> None:

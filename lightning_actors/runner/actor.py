@@ -119,7 +119,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         return self.crash
 
     def _ask_for_work(self) -> None:
-        if self._queue is None or self._is_draining:
+        if self._queue is None or self._is_draining or self._rig.closing.is_set():
             return
         if self._budget.is_spent:
             if self._exhausted is not None:
@@ -142,7 +142,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
     async def _work(self, run: AttemptRun) -> None:
         execution: Execution | None = None
         try:
-            if self._is_draining:
+            if self._is_draining or self._rig.closing.is_set():
                 await run.abandon(None)
             else:
                 execution = await run.execute()

@@ -100,7 +100,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         self.tracer = tracer
         self.max_rollouts = max_rollouts
         self.heartbeat_interval = heartbeat_interval
-        self._max_threads = max_threads
+        self.max_threads = max_threads
         self._patience = patience
         self._clock: Clock = clock or SystemClock()
         self._agent: LitAgent[Any] | None = None
@@ -151,7 +151,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
             store=store,
             runner=self,
             hooks=self._hooks,
-            threads=DaemonThreads(self._max_threads),
+            threads=DaemonThreads(self.max_threads),
             patience=self._patience,
             clock=self._clock,
         )

@@ -130,14 +130,18 @@ class AttemptRun:
             return
         self._stop_reason = "abandoned"
         rollout_id = self._rollout.rollout_id
+        words = [word for word in (self._verdict, self._last_word(crash)) if word is not None]
         with anyio.CancelScope(shield=True), self._rig.clock.move_on_after(_REPORT_SECONDS) as scope:
-            try:
-                if not (self._is_queued and not self._has_begun and await self._release()):
-                    await self._rig.store.ask(self._verdict or self._last_word(crash))
-            except InvalidTransition:
-                pass  # it had ended already
-            except Exception as error:  # noqa: BLE001 - boundary: the store, on a way out that must go on
-                log.warning("end_not_reported", rollout_id=rollout_id, error=describe(error))
+            for word in words:  # where the store refuses the verdict, the attempt must still not stay open
+                try:
+                    if not (self._is_queued and not self._has_begun and await self._release()):
+                        await self._rig.store.ask(word)
+                except InvalidTransition:
+                    return  # it had ended already
+                except Exception as error:  # noqa: BLE001 - boundary: the store, on a way out that must go on
+                    log.warning("end_not_reported", rollout_id=rollout_id, error=describe(error))
+                else:
+                    return
         if scope.cancelled_caught:
             log.warning("end_not_reported", rollout_id=rollout_id, seconds=_REPORT_SECONDS)
 
@@ -188,8 +192,11 @@ class AttemptRun:
                 raise
             error = self._told_apart(raised)
         finally:
+            with anyio.CancelScope() as self._scope:  # what stops the agent also stops a hook that does not end
+                if self._stop_reason is not None:
+                    self._scope.cancel()
+                await self._after()
             self._scope = None
-            await self._after()
         return error if self._stop_reason is None else self._stop_error()
 
     async def _observed(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,6 +38,8 @@ class Rig:
         patience: Seconds that an agent has to end once it was asked to.
         clock: The time.
         running: The attempts under way: attempt id to rollout id.
+        closing: Set once a signal has come: from then on no runner begins another rollout, even where the event loop
+            is too busy to hear of it.
         left_behind: The names of agent calls that did not end when asked to.
     """
 
@@ -49,6 +52,7 @@ class Rig:
     patience: float = 2.0
     clock: Clock = field(default_factory=SystemClock)
     running: dict[str, str] = field(default_factory=dict[str, str])
+    closing: threading.Event = field(default_factory=threading.Event)
     left_behind: list[str] = field(default_factory=list[str])
 
     def seeing(self, store: LightningStore) -> Rig:

@@ -15,7 +15,8 @@ class RunResult:
     """The outcome of ``fit`` or ``dev``.
 
     Attributes:
-        rollouts: The rollouts recorded during the run, oldest first; those left in the queue included.
+        rollouts: The rollouts recorded in the store during the run, oldest first; those left in the queue included, and
+            those that others recorded there meanwhile (a second trainer on the same store, a ``step`` of one's own).
         status_counts: How many of them there are in each status.
         rewards: The final reward by rollout id, where there was one.
         resources: The latest resources in the store at the end; None if there are none.

@@ -82,6 +82,10 @@ class Run:
         self._recorded_before = 0
         self.is_interrupted = False
 
+    def close(self) -> None:
+        """Begin no more rollouts. May be called from a signal handler, also while the event loop is blocked."""
+        self._rig.closing.set()
+
     def interrupt(self) -> None:
         """Ask the run to end: no new rollouts, and the grace time for those under way."""
         self.is_interrupted = True

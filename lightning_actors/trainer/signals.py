@@ -22,19 +22,22 @@ _BLOCKED_SECONDS = 1.0
 
 
 @contextmanager
-def heeding_signals(first: Callable[[], None], again: Callable[[], None]) -> Generator[None]:
+def heeding_signals(
+    received: Callable[[], None], first: Callable[[], None], again: Callable[[], None]
+) -> Generator[None]:
     """Call these in the running event loop, instead of what signals did before, for the length of the block.
 
     In a thread other than the main one signals are nobody's to take, and this does nothing.
 
     Args:
+        received: Called at once at each signal, in the signal handler, even while the loop is blocked.
         first: Called at the first signal.
         again: Called at each further one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    watch = _Watch(asyncio.get_running_loop(), first, again)
+    watch = _Watch(asyncio.get_running_loop(), received, first, again)
     before = {number: watch.take(number) for number in _HEEDED}
     try:
         yield
@@ -50,8 +53,15 @@ class _Watch:
     comes when another has waited for a second raises KeyboardInterrupt where the main thread is: in that agent.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, first: Callable[[], None], again: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        received: Callable[[], None],
+        first: Callable[[], None],
+        again: Callable[[], None],
+    ) -> None:
         self._loop = loop
+        self._at_once = received
         self._first = first
         self._again = again
         self._count = 0
@@ -76,6 +86,7 @@ class _Watch:
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
+        self._at_once()
         if self._unheard_since is None:
             self._unheard_since = now
         elif now - self._unheard_since > _BLOCKED_SECONDS:

@@ -30,7 +30,6 @@ log = get_logger("lightning_actors.trainer")
 
 T = TypeVar("T")
 
-_THREADS = 256
 _NOT_HERE: dict[str, tuple[Any, str]] = {
     "dev": (False, "call trainer.dev(agent, dataset) for a dry run"),
     "strategy": (None, "store, algorithm and runners are actors in one event loop, so there is none to choose"),
@@ -261,14 +260,14 @@ class Trainer:
             algorithm.set_llm_proxy(self.llm_proxy)
             if self.adapter is not None:
                 algorithm.set_adapter(self.adapter)
-            limit = self.max_threads or min(self.n_workers, _THREADS)
+            limit = self.max_threads or min(self.n_workers, self.runner.max_threads)
             if not agent.is_async() and limit < self.n_workers:
                 log.warning("sync_agents_share_threads", threads=limit, n_workers=self.n_workers, option="max_threads")
             return Run(
                 self.runner.bound_rig().with_threads(DaemonThreads(limit)),
                 algorithm,
                 n_workers=self.n_workers,
-                max_rollouts=self.max_rollouts,
+                max_rollouts=self.max_rollouts or self.runner.max_rollouts,
                 initial_resources=self.initial_resources,
                 grace=self.grace,
                 heartbeat_interval=self.runner.heartbeat_interval,

@@ -24,7 +24,7 @@ class Resource(BaseModel):
     can be told from the others when it is read back from a file or a network.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     resource_type: Any
 

@@ -22,8 +22,12 @@ Logged = Callable[[str], list[dict[str, Any]]]
 
 
 def trainer_of(algorithm: Any, **options: Any) -> agl.Trainer:
-    runner = {"type": agl.LitAgentRunner, "patience": 0.05}
-    return agl.Trainer(**{"algorithm": algorithm, "tracer": agl.DummyTracer(), "runner": runner, **options})
+    defaults: dict[str, Any] = {
+        "algorithm": algorithm,
+        "tracer": agl.DummyTracer(),
+        "runner": {"type": agl.LitAgentRunner, "patience": 0.05},
+    }
+    return agl.Trainer(**(defaults | options))
 
 
 @agl.rollout
