@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, cast
 
 from lightning_actors.attributes import filter_and_unflatten_attributes
 from lightning_actors.emitter import get_message_value, get_reward_value, get_rewards_from_span
 from lightning_actors.semconv import AGL_EXCEPTION, AGL_OPERATION, LightningSpanAttributes
 from lightning_actors.types import Span
 
-__all__ = ["SpanNode", "print_report", "render_span_tree", "span_forest", "walk"]
+__all__ = ["SpanNode", "render_span_tree", "span_forest", "walk"]
 
 _FEWEST: Final = 40
 _DEFAULT: Final = 100
@@ -42,19 +41,6 @@ _SILENT: Final = (
     "output.",
     "traceloop.",
     "error.type",
-)
-
-
-# The later ones go over the earlier.
-_STYLES: Final = (
-    (r"[│├└]─*", "dim"),
-    (r"(?<= )\d+(\.\d+)? ?m?s\b", "cyan"),
-    (r"\bro-[0-9a-f]{12}\b", "bold"),
-    (r"\bsucceeded\b", "green"),
-    (r"\breward -?\d[\d.e+-]*", "bold green"),
-    (r"\bno reward\b", "yellow"),
-    (r"\b(failed|timeout|unresponsive|cancelled|ERROR)\b", "bold red"),
-    (r"(?m)^[\w.]*(Error|Exception|Warning|Timeout)\b.*$", "red"),
 )
 
 
@@ -142,29 +128,6 @@ def render_span_tree(spans: Sequence[Span], *, width: int | None = None) -> str:
         lines.append(_fitted(_indented(first, columns) + headline(span), columns))
         lines.extend(_fitted(_indented(rest, columns) + "  " + line, columns) for line in details(span))
     return "\n".join(lines) if lines else "(no spans)"
-
-
-def print_report(text: str, out: TextIO | None = None) -> None:
-    """Print a report; in colours where rich is installed and the output is a terminal.
-
-    Args:
-        text: Lines of plain text, such as a span tree.
-        out: Where to; standard output by default.
-    """
-    stream = out if out is not None else sys.stdout
-    if not stream.isatty():
-        print(text, file=stream)
-        return
-    try:
-        from rich.console import Console  # noqa: PLC0415 - belongs to an extra
-        from rich.text import Text  # noqa: PLC0415 - belongs to an extra
-    except ImportError:
-        print(text, file=stream)
-        return
-    coloured = Text(text)
-    for pattern, style in _STYLES:
-        coloured.highlight_regex(pattern, style)
-    Console(file=stream, highlight=False).print(coloured, soft_wrap=True)
 
 
 def _indented(lead: str, columns: int) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
-import re
 from typing import Any
 
 import pytest
 
 from lightning_actors.emitter import emit_exception, emit_message, emit_object, emit_reward
-from lightning_actors.report import print_report, render_span_tree, span_forest
+from lightning_actors.report import render_span_tree, span_forest
 from lightning_actors.types import Event, Span, SpanCoreFields, TraceStatus
 
 
@@ -177,24 +175,3 @@ def test_very_deep_trees_are_drawn() -> None:
 
 def test_no_spans_are_said_to_be_none() -> None:
     assert render_span_tree([]) == "(no spans)"
-
-
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_report_is_plain_where_the_output_is_no_terminal():
-    out = io.StringIO()
-    print_report("ro-0123456789ab  failed  no reward", out)
-    assert out.getvalue() == "ro-0123456789ab  failed  no reward\n"
-
-
-def test_a_report_has_colours_in_a_terminal_and_the_same_words(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    out = _Terminal()
-    print_report("ro-0123456789ab  failed  [no markup]  reward 1", out)
-    assert "\x1b[" in out.getvalue()
-    assert re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()) == "ro-0123456789ab  failed  [no markup]  reward 1\n"

@@ -26,9 +26,9 @@ class Endless(agl.Hook):
 async def test_a_hook_that_does_not_end_is_stopped_by_the_deadline() -> None:
     store, runner = agl.InMemoryLightningStore(), agl.LitAgentRunner[str](agl.OtelTracer())
     config = agl.RolloutConfig(timeout_seconds=0.2)
-    with runner.run_context(agent=quick, store=store, hooks=[Endless()]), anyio.fail_after(30):
-        with pytest.raises(agl.RolloutTimeout):
-            await runner.step("a task", config=config)
+    bound = runner.run_context(agent=quick, store=store, hooks=[Endless()])
+    with bound, anyio.fail_after(30), pytest.raises(agl.RolloutTimeout):
+        await runner.step("a task", config=config)
     (rollout,) = await store.query_rollouts()
     assert rollout.status == "failed"
 

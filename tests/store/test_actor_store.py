@@ -56,8 +56,24 @@ class Overridden(InMemoryLightningStore):
 
 
 async def test_a_store_gets_the_actor_that_fits_it() -> None:
-    assert isinstance(store_actor(InMemoryLightningStore()), LocalStoreActor)
-    assert isinstance(store_actor(Overridden()), ForwardingStoreActor)
+    class Plain(InMemoryLightningStore):
+        pass
+
+    class Counting(InMemoryLightningStore):
+        delivered = 0
+
+        async def deliver(self, message: Any, /) -> Any:
+            self.delivered += 1
+            return await super().deliver(message)
+
+    for short_way in (InMemoryLightningStore(), Plain()):
+        assert isinstance(store_actor(short_way), LocalStoreActor)
+    counting = Counting()
+    for long_way in (Overridden(), counting):
+        assert isinstance(store_actor(long_way), ForwardingStoreActor)
+    async with behind(counting, store_actor) as (seen, _):
+        await seen.enqueue_rollout("x")
+    assert counting.delivered == 1
 
 
 @BOTH
