@@ -144,7 +144,7 @@ def _releases(message: Message[Any], value: Any) -> Sequence[ReleaseAttempt]:
 
 
 def store_actor(store: LightningStore) -> StoreActor:
-    """The actor that fits a store: a local one takes the short way, unless its class changes any step of the long one."""
+    """The actor that fits a store: a local one takes the short way, unless its class changes a step of the long one."""
     kind = type(store)
     if (
         isinstance(store, LocalStore)
