@@ -13,12 +13,15 @@ cancellation still keeps ``trio.run`` from returning: trio has no way to leave a
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context, ContextVar, copy_context
+from pathlib import Path
+from types import FrameType
 from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
@@ -27,10 +30,11 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from lightning_actors.errors import RunnerError
 
-__all__ = ["DaemonThreads", "DetachedCall", "detached_task", "home_loop"]
+__all__ = ["DaemonThreads", "DetachedCall", "detached_task", "home_loop", "is_in_detached_task"]
 
 R = TypeVar("R")
 
+_PACKAGE: Final = str(Path(__file__).parent) + os.sep
 _IDLE_SECONDS: Final = 10.0
 _SHARES: Final = (0.5, 0.25, 0.25)
 """A call is asked to end once for each of these, and then has this share of the time: it may have swallowed the first
@@ -123,6 +127,22 @@ async def _run(call: DetachedCall[R], function: Callable[..., Awaitable[R]], arg
         call.settle(None, error)
     else:
         call.settle(value, None)
+
+
+def is_in_detached_task(frame: FrameType | None) -> bool:
+    """Whether this is code that a detached task was given to run, and not code of this package that it called.
+
+    To raise an exception in the one ends that call; in the other, it could leave something half done.
+    """
+    within: list[bool] = []
+    while frame is not None and frame.f_code is not _run.__code__:
+        within.append(frame.f_code.co_filename.startswith(_PACKAGE))
+        frame = frame.f_back
+    if frame is None:
+        return False
+    while within and within[-1]:  # what calls the agent is ours too
+        within.pop()
+    return bool(within) and not any(within)
 
 
 def _start_on_asyncio(

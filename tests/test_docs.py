@@ -80,8 +80,8 @@ def test_the_readmes_agent_runs_by_hand_as_shown(said: dict[str, list[str]]) -> 
     asked = "You are a helpful assistant. What is the capital of Japan?"
     answer = f"I was asked with {len(asked)} characters, and say Tokyo"
     (shown,) = (block.splitlines() for block in blocks("README.md", "text") if "agentlightning.rollout" in block)
-    assert [re.sub(r"ro-\w+|\d+\.\d+s|\d+\+\d+|words=\d+", "…", line) for line in said["step.py"]] == [
-        re.sub(r"ro-\w+|\d+\.\d+s|\d+\+\d+|words=\d+", "…", line)
+    assert [re.sub(r"ro-\w+|\d+\.\d+m?s|\d+\+\d+|words=\d+", "…", line) for line in said["step.py"]] == [
+        re.sub(r"ro-\w+|\d+\.\d+m?s|\d+\+\d+|words=\d+", "…", line)
         .replace("SmolLM2-135M-Instruct", "stand-in")
         .replace("The capital of Japan is Tokyo.", answer)
         for line in shown

@@ -251,15 +251,20 @@ class AttemptRun:
                 )
 
     async def _call_agent(self, resources: NamedResources) -> Any:
+        await self._rig.unless_aborted()
         call = await self._start_agent(resources)
+        self._rig.calls.add(call)
         try:
             await call.finished.wait()
+            await self._rig.unless_aborted()
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._end_agent(call)
             if self._stop_reason is not None:
                 raise self._stop_error() from None
             raise
+        finally:
+            self._rig.calls.discard(call)
         if isinstance(call.error, anyio.get_cancelled_exc_class()):
             raise self._told_apart(call.error)
         return call.value

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from lightning_actors.actors import Clock, SystemClock
-from lightning_actors.detached import DaemonThreads
+from lightning_actors.detached import DaemonThreads, DetachedCall
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
@@ -38,8 +38,10 @@ class Rig:
         patience: Seconds that an agent has to end once it was asked to.
         clock: The time.
         running: The attempts under way: attempt id to rollout id.
+        calls: The agent calls under way.
         closing: Set once a signal has come: from then on no runner begins another rollout, even where the event loop
             is too busy to hear of it.
+        aborting: Set once everything is to be cancelled, by a signal that the event loop is yet to hear of.
         left_behind: The names of agent calls that did not end when asked to.
     """
 
@@ -52,7 +54,9 @@ class Rig:
     patience: float = 2.0
     clock: Clock = field(default_factory=SystemClock)
     running: dict[str, str] = field(default_factory=dict[str, str])
+    calls: set[DetachedCall[Any]] = field(default_factory=set[DetachedCall[Any]])
     closing: threading.Event = field(default_factory=threading.Event)
+    aborting: threading.Event = field(default_factory=threading.Event)
     left_behind: list[str] = field(default_factory=list[str])
 
     def seeing(self, store: LightningStore) -> Rig:
@@ -62,6 +66,18 @@ class Rig:
     def with_threads(self, threads: DaemonThreads) -> Rig:
         """The same rig with other threads for sync agents."""
         return replace(self, threads=threads)
+
+    def abort(self) -> None:
+        """Ask every agent to end, and begin no other. May be called from a signal handler."""
+        self.closing.set()
+        self.aborting.set()
+        for call in tuple(self.calls):
+            call.cancel()
+
+    async def unless_aborted(self) -> None:
+        """Go on, unless everything is to be cancelled: then wait for the cancellation, which is on its way."""
+        if self.aborting.is_set():
+            await anyio.sleep_forever()
 
     async def call_hooks(self, which: str, call: Callable[[Hook], Awaitable[None]]) -> None:
         """Call one method of every hook, in order; what a hook raises is logged."""

@@ -63,6 +63,7 @@ class AlgorithmActor(Actor):
         call = detached_task(self._algorithm.run, *self._datasets, name="algorithm")
         try:
             await call.finished.wait()
+            await self._rig.unless_aborted()
         finally:
             await self._end(call)
         self._conclude(call)

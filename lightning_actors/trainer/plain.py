@@ -62,7 +62,7 @@ def run_plain(
 
 async def _execute(make: Callable[[], Run], train: Dataset[Any] | None, val: Dataset[Any] | None) -> RunResult:
     run = make()
-    with anyio.CancelScope() as scope, heeding_signals(run.close, run.interrupt, scope.cancel):
+    with anyio.CancelScope() as scope, heeding_signals(run, scope.cancel):
         return await run.execute(train, val)
     return await run.result()
 

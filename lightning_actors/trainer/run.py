@@ -86,6 +86,10 @@ class Run:
         """Begin no more rollouts. May be called from a signal handler, also while the event loop is blocked."""
         self._rig.closing.set()
 
+    def abort(self) -> None:
+        """Ask every agent to end at once. May be called from a signal handler, also while the event loop is blocked."""
+        self._rig.abort()
+
     def interrupt(self) -> None:
         """Ask the run to end: no new rollouts, and the grace time for those under way."""
         self.is_interrupted = True

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
+from lightning_actors.detached import is_in_detached_task
 from lightning_actors.log import get_logger
 
 __all__ = ["heeding_signals"]
@@ -21,23 +22,36 @@ _HEEDED = (signal.SIGINT, signal.SIGTERM)
 _BLOCKED_SECONDS = 1.0
 
 
+class Stoppable(Protocol):
+    """What a signal stops."""
+
+    def close(self) -> None:
+        """Begin no more rollouts; called in the signal handler, at every signal."""
+        ...
+
+    def interrupt(self) -> None:
+        """End in order; called in the event loop, at the first signal."""
+        ...
+
+    def abort(self) -> None:
+        """Ask every agent to end; called in the signal handler, before the agent that blocks the loop is interrupted."""
+        ...
+
+
 @contextmanager
-def heeding_signals(
-    received: Callable[[], None], first: Callable[[], None], again: Callable[[], None]
-) -> Generator[None]:
-    """Call these in the running event loop, instead of what signals did before, for the length of the block.
+def heeding_signals(run: Stoppable, again: Callable[[], None]) -> Generator[None]:
+    """Stop this in the running event loop, instead of what signals did before, for the length of the block.
 
     In a thread other than the main one signals are nobody's to take, and this does nothing.
 
     Args:
-        received: Called at once at each signal, in the signal handler, even while the loop is blocked.
-        first: Called at the first signal.
-        again: Called at each further one.
+        run: What to stop.
+        again: Called in the event loop at each signal after the first.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    watch = _Watch(asyncio.get_running_loop(), received, first, again)
+    watch = _Watch(asyncio.get_running_loop(), run, again)
     before = {number: watch.take(number) for number in _HEEDED}
     try:
         yield
@@ -49,22 +63,17 @@ def heeding_signals(
 class _Watch:
     """Hears signals twice: in the loop, which acts on them, and in Python's handler, which sees when the loop does not.
 
-    A loop that is blocked hears nothing, and an agent that blocks it could never be interrupted. So a signal that
-    comes when another has waited for a second raises KeyboardInterrupt where the main thread is: in that agent.
+    A loop that is blocked hears nothing, and an agent that blocks it could never be interrupted. So from the second
+    signal on, KeyboardInterrupt is raised in the main thread if that is within an agent, or if another signal has
+    waited for a second: all other agents are asked to end first, so that none of them blocks the loop in its turn.
     """
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        received: Callable[[], None],
-        first: Callable[[], None],
-        again: Callable[[], None],
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, run: Stoppable, again: Callable[[], None]) -> None:
         self._loop = loop
-        self._at_once = received
-        self._first = first
+        self._run = run
         self._again = again
-        self._count = 0
+        self._received_count = 0
+        self._heard_count = 0
         self._unheard_since: float | None = None
         self._loop_hears = True
 
@@ -84,22 +93,25 @@ class _Watch:
             self._loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _received(self, number: int, _frame: FrameType | None) -> None:
+    def _received(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        self._at_once()
-        if self._unheard_since is None:
-            self._unheard_since = now
-        elif now - self._unheard_since > _BLOCKED_SECONDS:
-            raise KeyboardInterrupt
+        self._run.close()
+        self._received_count += 1
         if not self._loop_hears:
             self._loop.call_soon_threadsafe(self._heard, signal.Signals(number).name)
+        waited = 0.0 if self._unheard_since is None else now - self._unheard_since
+        if self._unheard_since is None:
+            self._unheard_since = now
+        if waited > _BLOCKED_SECONDS or (self._received_count > 1 and is_in_detached_task(frame)):
+            self._run.abort()
+            raise KeyboardInterrupt
 
     def _heard(self, name: str) -> None:
         self._unheard_since = None
-        self._count += 1
-        if self._count == 1:
+        self._heard_count += 1
+        if self._heard_count == 1:
             log.warning("stopping", signal=name, hint="rollouts under way finish; once more stops at once")
-            self._first()
+            self._run.interrupt()
         else:
             log.warning("stopping_at_once", signal=name)
             self._again()

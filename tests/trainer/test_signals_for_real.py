@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +63,40 @@ async def blocks(task):
     time.sleep(3600)
 
 
+def block(agent):
+    closing = agent.runner.bound_rig().closing
+    while not closing.is_set():
+        time.sleep(0.01)
+    print("received", flush=True)
+    time.sleep(3600)
+
+
+@agl.rollout
+async def blocks_from_the_start(task):
+    say_ready()
+    block(blocks_from_the_start)
+
+
+arrived = []
+
+
+@agl.rollout
+async def blocks_after_a_wait(task):
+    arrived.append(anyio.Event())
+    if len(arrived) == 2:
+        for event in arrived:
+            event.set()
+    await arrived[0 if task == "a" else 1].wait()
+    say_ready()
+    block(blocks_after_a_wait)
+
+
+@agl.algo
+async def algorithm_blocks(store):
+    say_ready()
+    block(algorithm_blocks.trainer.runner._agent)
+
+
 @agl.rollout
 def hangs_in_its_thread(task):
     say_ready()
@@ -91,11 +124,14 @@ agents = {
     "finishes": finishes_when_asked,
     "swallows": swallows,
     "blocks": blocks,
+    "blocks from the start": blocks_from_the_start,
+    "blocks after a wait": blocks_after_a_wait,
     "hangs in its thread": hangs_in_its_thread,
 }
-algorithms = {"algorithm swallows": algorithm_swallows}
+algorithms = {"algorithm swallows": algorithm_swallows, "algorithm blocks": algorithm_blocks}
 trainer = agl.Trainer(
     algorithm=algorithms.get(case, algorithm),
+    n_workers=int(sys.argv[3]),
     runner={"type": agl.LitAgentRunner, "patience": 0.2},
     tracer=agl.DummyTracer(),
     grace=float(sys.argv[2]),
@@ -153,15 +189,18 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 CASES = {
-    "one Ctrl-C, grace time over": ("waits", 0.2),
-    "one Ctrl-C, finished in grace time": ("finishes", 3600.0),
-    "two Ctrl-C": ("waits", 3600.0),
-    "one SIGTERM": ("waits", 0.2),
-    "two Ctrl-C, agent swallows": ("swallows", 3600.0),
-    "two Ctrl-C, agent hangs in its thread": ("hangs in its thread", 3600.0),
-    "algorithm swallows": ("algorithm swallows", 0.2),
-    "agent blocks the loop": ("blocks", 3600.0),
+    "one Ctrl-C, grace time over": ("waits", 0.2, 1),
+    "one Ctrl-C, finished in grace time": ("finishes", 3600.0, 1),
+    "two Ctrl-C": ("waits", 3600.0, 1),
+    "one SIGTERM": ("waits", 0.2, 1),
+    "two Ctrl-C, agent swallows": ("swallows", 3600.0, 1),
+    "two Ctrl-C, agent hangs in its thread": ("hangs in its thread", 3600.0, 1),
+    "algorithm swallows": ("algorithm swallows", 0.2, 1),
+    "algorithm blocks": ("algorithm blocks", 3600.0, 1),
+    "agents block the loop from the start": ("blocks from the start", 3600.0, 2),
+    "agents block the loop after a wait": ("blocks after a wait", 3600.0, 2),
 }
+"""What each runs, the grace time in seconds, and the number of workers."""
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +210,8 @@ def children(script: Path) -> Generator[dict[str, Child]]:
     environment = {**os.environ, "PYTHONPATH": root, "PYTHONWARNINGS": "default"}
     found: dict[str, Child] = {}
     try:
-        for name, (case, grace) in CASES.items():
-            command = [sys.executable, str(script), case, str(grace)]
+        for name, arguments in CASES.items():
+            command = [sys.executable, str(script), *map(str, arguments)]
             process = subprocess.Popen(  # noqa: S603 - our own script
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
             )
@@ -248,13 +287,27 @@ def test_one_ctrl_c_ends_the_run_though_the_algorithm_swallows_it(children: dict
     assert any("algorithm_left_behind" in line for line in child.lines)
 
 
-def test_ctrl_c_again_after_a_second_interrupts_an_agent_that_blocks_the_loop(children: dict[str, Child]) -> None:
-    child = children["agent blocks the loop"]
+@pytest.mark.parametrize("name", ["agents block the loop from the start", "agents block the loop after a wait"])
+def test_a_second_ctrl_c_ends_the_run_at_once_though_agents_block_the_loop(
+    children: dict[str, Child], name: str
+) -> None:
+    child = children[name]
     child.until_says("ready")
     child.process.send_signal(signal.SIGINT)
-    time.sleep(1.2)  # the second that a loop may take to hear of it, which only the clock on the wall can tell
+    child.until_says("received")  # while the loop is blocked, so that the runners take no more
     child.process.send_signal(signal.SIGINT)
     result = child.result()
     assert result["interrupted"]
+    assert set(result["statuses"]) <= {"cancelled", "queuing"}
     assert sum(result["statuses"].values()) == 2
-    assert "succeeded" not in result["statuses"]
+    assert result["left_behind"] == 0
+    assert child.lines.count("ready") == 1, "the other agent never gets to block the loop in its turn"
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once_though_the_algorithm_blocks_the_loop(children: dict[str, Child]) -> None:
+    child = children["algorithm blocks"]
+    child.until_says("ready")
+    child.process.send_signal(signal.SIGINT)
+    child.until_says("received")
+    child.process.send_signal(signal.SIGINT)
+    assert child.result() == {"statuses": {}, "interrupted": True, "left_behind": 0, "errors": []}
