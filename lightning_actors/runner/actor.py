@@ -61,7 +61,8 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         worker_id: Its name in the store.
         queue: Where it takes work from; None if it only does what it is sent.
         budget: How much it may take from there; no limit by default.
-        finished: Called with every execution of a rollout that it took.
+        begun: Called with every rollout that it took, before it runs.
+        finished: Called with every execution of such a rollout that came to its end.
         exhausted: Called when its budget is spent and it ends.
         keeps_time: Settle deadlines and write spans while it lives, where nobody else does.
     """
@@ -73,6 +74,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         *,
         queue: ActorRef[QueueActor] | None = None,
         budget: Budget | None = None,
+        begun: Callable[[AttemptedRollout], None] | None = None,
         finished: Callable[[Execution], None] | None = None,
         exhausted: Callable[[], None] | None = None,
         keeps_time: bool = False,
@@ -83,6 +85,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         self._worker_id = worker_id
         self._queue = queue
         self._budget = budget or Budget()
+        self._begun = begun
         self._finished = finished
         self._take: PendingRequest[AttemptedRollout] | None = None
         self._taken: AttemptRun | None = None
@@ -145,6 +148,8 @@ class RunnerActor(Actor, handles_all=(Execute,)):
             if self._is_draining or self._rig.closing.is_set():
                 await run.abandon(None)
             else:
+                if self._begun is not None:
+                    self._begun(run.rollout)
                 execution = await run.execute()
         finally:
             self._taken = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import anyio
 
@@ -71,6 +71,9 @@ class AttemptRun:
         resources: What the agent is given; None for what the rollout names, or the latest.
         crash: Asked when this task is cancelled: what the runner crashed with, or None for an orderly end.
         is_queued: It came from the queue, so that a claim that never began can be undone.
+
+    Attributes:
+        rollout: What was claimed.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class AttemptRun:
         is_queued: bool = False,
     ) -> None:
         self._rig = rig
-        self._rollout = rollout
+        self.rollout: Final = rollout
         self._resources = resources
         self._crash = crash
         self._is_queued = is_queued
@@ -102,7 +105,7 @@ class AttemptRun:
         Raises:
             StoreError: The store did not take a report. (ActorError where the store is an actor that is gone.)
         """
-        rig, attempt = self._rig, self._rollout.attempt
+        rig, attempt = self._rig, self.rollout.attempt
         started = rig.clock.monotonic()
         unwatch = rig.store.watch_attempt(attempt.attempt_id, self._stop)
         try:
@@ -129,7 +132,7 @@ class AttemptRun:
         if self._stop_reason is not None:
             return
         self._stop_reason = "abandoned"
-        rollout_id = self._rollout.rollout_id
+        rollout_id = self.rollout.rollout_id
         words = [word for word in (self._verdict, self._last_word(crash)) if word is not None]
         with anyio.CancelScope(shield=True), self._rig.clock.move_on_after(_REPORT_SECONDS) as scope:
             for word in words:  # where the store refuses the verdict, the attempt must still not stay open
@@ -147,14 +150,14 @@ class AttemptRun:
 
     async def _release(self) -> bool:
         """Undo the claim; False where the attempt has begun after all."""
-        attempt = self._rollout.attempt
+        attempt = self.rollout.attempt
         released = await self._rig.store.release_attempt(attempt.rollout_id, attempt.attempt_id)
         if released:
             log.info("claim_undone", rollout_id=attempt.rollout_id)
         return released
 
     def _last_word(self, crash: BaseException | None) -> UpdateRollout | UpdateAttempt:
-        attempt = self._rollout.attempt
+        attempt = self.rollout.attempt
         if crash is None:
             return UpdateRollout(attempt.rollout_id, status="cancelled")
         metadata = {"reason": "crashed", "error": describe(crash)}
@@ -168,7 +171,7 @@ class AttemptRun:
                 self._scope.cancel()
 
     async def _begin(self) -> BaseException | None:
-        attempt = self._rollout.attempt
+        attempt = self.rollout.attempt
         try:
             await self._rig.store.update_attempt(attempt.rollout_id, attempt.attempt_id, status="running")
         except InvalidTransition as error:
@@ -200,7 +203,7 @@ class AttemptRun:
         return error if self._stop_reason is None else self._stop_error()
 
     async def _observed(self) -> None:
-        rig, rollout = self._rig, self._rollout
+        rig, rollout = self._rig, self.rollout
         if self._stop_reason is not None:
             return
         resources = await self._wanted_resources()
@@ -211,7 +214,7 @@ class AttemptRun:
         await self._traced(resources)
 
     async def _after(self) -> None:
-        rig, rollout = self._rig, self._rollout
+        rig, rollout = self._rig, self.rollout
         spans = [] if self._trace is None else self._trace.spans
         await rig.call_last_hooks(
             "on_rollout_end",
@@ -221,7 +224,7 @@ class AttemptRun:
     async def _wanted_resources(self) -> NamedResources:
         if self._resources is not None:
             return dict(self._resources)
-        store, resources_id = self._rig.store, self._rollout.resources_id
+        store, resources_id = self._rig.store, self.rollout.resources_id
         if resources_id is not None:
             update = await store.get_resources_by_id(resources_id)
         else:
@@ -229,7 +232,7 @@ class AttemptRun:
         return {} if update is None else dict(update.resources)
 
     async def _traced(self, resources: NamedResources) -> None:
-        rig, rollout = self._rig, self._rollout
+        rig, rollout = self._rig, self.rollout
         async with rig.tracer.trace_context(
             store=rig.store, rollout_id=rollout.rollout_id, attempt_id=rollout.attempt.attempt_id
         ) as trace:
@@ -270,7 +273,7 @@ class AttemptRun:
         return call.value
 
     async def _start_agent(self, resources: NamedResources) -> DetachedCall[Any]:
-        agent, rollout = self._rig.agent, self._rollout
+        agent, rollout = self._rig.agent, self.rollout
         is_training = rollout.mode == "train"
         name = f"agent of {rollout.rollout_id}"
         if agent.is_async():
@@ -287,8 +290,8 @@ class AttemptRun:
         self._rig.threads.replace(call)
         log.warning(
             "agent_left_behind",
-            rollout_id=self._rollout.rollout_id,
-            attempt_id=self._rollout.attempt.attempt_id,
+            rollout_id=self.rollout.rollout_id,
+            attempt_id=self.rollout.attempt.attempt_id,
             patience_seconds=self._rig.patience,
             kind="task" if self._rig.agent.is_async() else "thread",
         )
@@ -298,9 +301,9 @@ class AttemptRun:
         if not isinstance(error, anyio.get_cancelled_exc_class()):
             return error
         foreign = RunnerError(
-            f"the agent of {self._rollout.rollout_id} ended with {type(error).__name__} though nobody cancelled this "
+            f"the agent of {self.rollout.rollout_id} ended with {type(error).__name__} though nobody cancelled this "
             f"rollout: it awaited something that was cancelled elsewhere",
-            rollout_id=self._rollout.rollout_id,
+            rollout_id=self.rollout.rollout_id,
         )
         foreign.__cause__ = error
         return foreign
@@ -318,13 +321,13 @@ class AttemptRun:
             except Exception as failure:
                 if pause is None or isinstance(failure, ActorError):
                     raise
-                log.warning("report_failed", rollout_id=self._rollout.rollout_id, error=describe(failure))
+                log.warning("report_failed", rollout_id=self.rollout.rollout_id, error=describe(failure))
                 await self._rig.clock.sleep(pause)
                 continue
             return
 
     def _judged(self, error: BaseException | None) -> UpdateAttempt:
-        attempt = self._rollout.attempt
+        attempt = self.rollout.attempt
         metadata: dict[str, Any] = {} if error is None else {"error": describe(error)}
         if self._trace is not None and self._trace.notes:
             metadata["trace"] = dict(self._trace.notes)
@@ -336,8 +339,8 @@ class AttemptRun:
         )
 
     def _stop_error(self) -> RunnerError:
-        rollout_id, reason = self._rollout.rollout_id, self._stop_reason
-        config = self._rollout.config
+        rollout_id, reason = self.rollout.rollout_id, self._stop_reason
+        config = self.rollout.config
         if reason in {"timeout", "unresponsive"}:
             seconds = config.timeout_seconds if reason == "timeout" else config.unresponsive_seconds
             what = "took longer than" if reason == "timeout" else "gave no sign of life for"
@@ -351,11 +354,11 @@ class AttemptRun:
         if self._stop_reason is not None and error is None:
             error = self._stop_error()
         reward = None if self._trace is None else find_final_reward(self._trace.spans)
-        execution = Execution(self._rollout, status, error, reward, self._trace, seconds)
+        execution = Execution(self.rollout, status, error, reward, self._trace, seconds)
         log.info(
             "rollout_finished",
-            rollout_id=self._rollout.rollout_id,
-            worker_id=self._rollout.attempt.worker_id,
+            rollout_id=self.rollout.rollout_id,
+            worker_id=self.rollout.attempt.worker_id,
             status=status,
             reward=reward,
             seconds=round(seconds, 4),

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from lightning_actors.actors.message import Message
 from lightning_actors.errors import StoreError
 from lightning_actors.store import messages
+from lightning_actors.store.run_ledger import RunLedger
 
 __all__ = ["LightningStore", "LightningStoreCapabilities", "store_operation"]
 
@@ -131,6 +132,11 @@ class LightningStore(ABC):
             return await self.deliver(message)
         args, kwargs = _arguments(message)
         return await getattr(self, name)(*args, **kwargs)
+
+    @functools.cached_property
+    def run_ledger(self) -> RunLedger:
+        """Which rollouts belong to which of the runs that share this store."""
+        return RunLedger()
 
     @property
     def capabilities(self) -> LightningStoreCapabilities:

@@ -16,6 +16,7 @@ from lightning_actors.detached import DaemonThreads, DetachedCall, detached_task
 from lightning_actors.errors import RunnerError
 from lightning_actors.log import get_logger
 from lightning_actors.runner.rig import Rig
+from lightning_actors.store import LightningStore
 from lightning_actors.store.blocking import BlockingStore
 from lightning_actors.types import Dataset
 
@@ -37,7 +38,8 @@ class AlgorithmActor(Actor):
 
     Args:
         algorithm: It has everything set but its store.
-        rig: The pool's: its store is the one as actors see it, its patience holds for the algorithm too.
+        rig: The pool's; its patience holds for the algorithm too.
+        store: The store as the algorithm sees it.
         datasets: What to train and to measure on.
         outcome: Where to say how it went.
     """
@@ -46,11 +48,13 @@ class AlgorithmActor(Actor):
         self,
         algorithm: Algorithm,
         rig: Rig,
+        store: LightningStore,
         datasets: tuple[Dataset[Any] | None, Dataset[Any] | None],
         outcome: AlgorithmOutcome,
     ) -> None:
         self._algorithm = algorithm
         self._rig = rig
+        self._store = store
         self._datasets = datasets
         self._outcome = outcome
 
@@ -59,7 +63,7 @@ class AlgorithmActor(Actor):
         self.start_soon(self._run_async if self._algorithm.is_async() else self._run_in_thread, name="algorithm")
 
     async def _run_async(self) -> None:
-        self._algorithm.set_store(self._rig.store)
+        self._algorithm.set_store(self._store)
         call = detached_task(self._algorithm.run, *self._datasets, name="algorithm")
         try:
             await call.finished.wait()
@@ -69,7 +73,7 @@ class AlgorithmActor(Actor):
         self._conclude(call)
 
     async def _run_in_thread(self) -> None:
-        view, threads = BlockingStore(self._rig.store), DaemonThreads(1)
+        view, threads = BlockingStore(self._store), DaemonThreads(1)
         self._algorithm.set_store(view)
         call = await threads.start(self._algorithm.run, *self._datasets, name="algorithm")
         try:

@@ -15,8 +15,10 @@ class RunResult:
     """The outcome of ``fit`` or ``dev``.
 
     Attributes:
-        rollouts: The rollouts recorded in the store during the run, oldest first; those left in the queue included, and
-            those that others recorded there meanwhile (a second trainer on the same store, a ``step`` of one's own).
+        rollouts: The rollouts that the run's algorithm recorded, oldest first, those left in the queue included; before
+            them, those that had been in the queue and that its runners ran. A rollout is counted by one run: where
+            several share a store, by the one whose algorithm recorded it, whoever ran it. A ``step`` that an agent or
+            anybody else takes is counted by none.
         status_counts: How many of them there are in each status.
         rewards: The final reward by rollout id, where there was one.
         resources: The latest resources in the store at the end; None if there are none.

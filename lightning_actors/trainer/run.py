@@ -12,14 +12,16 @@ Supervisor ─┬ store        significant, not restarted: its death ends the ru
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
 
 from lightning_actors.actors import ChildSpec, Supervisor
 from lightning_actors.algorithm import Algorithm
-from lightning_actors.errors import RunnerError
+from lightning_actors.emitter import find_final_reward
+from lightning_actors.errors import RunnerError, SpansEvicted
 from lightning_actors.log import get_logger
 from lightning_actors.queue import QueueActor
 from lightning_actors.runner import Execution
@@ -28,8 +30,11 @@ from lightning_actors.runner.keeper import KeeperActor
 from lightning_actors.runner.rig import Rig
 from lightning_actors.store import LightningStore
 from lightning_actors.store.actor import ActorStore, store_actor
+from lightning_actors.store.rules import ROLLOUT_ENDED, ROLLOUT_QUEUED
+from lightning_actors.store.run_ledger import RunPage
 from lightning_actors.trainer.algorithm_actor import AlgorithmActor, AlgorithmOutcome
 from lightning_actors.trainer.result import RunResult
+from lightning_actors.trainer.run_store import RunStore
 from lightning_actors.trainer.tally import Tally
 from lightning_actors.types import AttemptedRollout, Dataset, NamedResources, Resource, Rollout, RolloutStatus
 
@@ -79,7 +84,7 @@ class Run:
         self._interrupted = anyio.Event()
         self._all_exhausted = anyio.Event()
         self._exhausted = 0
-        self._recorded_before = 0
+        self._page: RunPage | None = None
         self.is_interrupted = False
 
     def close(self) -> None:
@@ -102,30 +107,38 @@ class Run:
             Exception: What the algorithm raised, or what ended the tree.
         """
         store, rig = self._rig.store, self._rig
-        self._recorded_before = (await store.query_rollouts(limit=1)).total
-        if self._initial is not None:
-            await store.add_resources(self._initial)
+        self._page = store.run_ledger.open()
+        left_over: Iterable[str] = self._page.recorded  # all of it, where nobody gets to see a result
         try:
-            async with Supervisor(name="trainer", clock=rig.clock) as supervisor:
-                await self._start(supervisor, store, (train, val))
-                await self._until_ended(supervisor)
+            if self._initial is not None:
+                await store.add_resources(self._initial)
+            try:
+                async with Supervisor(name="trainer", clock=rig.clock) as supervisor:
+                    await self._start(supervisor, store, (train, val), self._page)
+                    await self._until_ended(supervisor)
+            finally:
+                rig.threads.close()
+            if self._outcome.error is not None:
+                raise self._outcome.error
+            result = await self.result()
+            left_over = [one.rollout_id for one in result.rollouts if one.status in ROLLOUT_QUEUED]
+            return result
         finally:
-            rig.threads.close()
-        if self._outcome.error is not None:
-            raise self._outcome.error
-        return await self.result()
+            self._page.close(left_over)
 
     async def _start(
         self,
         supervisor: Supervisor,
         store: LightningStore,
         datasets: tuple[Dataset[Any] | None, Dataset[Any] | None],
+        page: RunPage,
     ) -> None:
         rig, room = self._rig, 2 * self._n_workers + 64
         store_ref = await supervisor.start(
             ChildSpec("store", lambda: store_actor(store), "temporary", significant=True, mailbox_size=room)
         )
         seen = ActorStore(store_ref, store, clock=rig.clock)
+        seen_by_algorithm = RunStore(store_ref, store, page, clock=rig.clock)
         pool_rig = rig.seeing(seen)
         workers = [f"Worker-{number}" for number in range(self._n_workers)]
         await supervisor.start(
@@ -142,6 +155,7 @@ class Run:
                         worker,
                         queue=queue,
                         budget=budget,
+                        begun=self._tally.begin,
                         finished=self._note,
                         exhausted=self._note_exhausted,
                     ),
@@ -153,7 +167,7 @@ class Run:
         await supervisor.start(
             ChildSpec(
                 "algorithm",
-                lambda: AlgorithmActor(self._algorithm, pool_rig, datasets, self._outcome),
+                lambda: AlgorithmActor(self._algorithm, pool_rig, seen_by_algorithm, datasets, self._outcome),
                 "temporary",
                 significant=True,
             )
@@ -216,7 +230,7 @@ class Run:
         return RunResult(
             rollouts=rollouts,
             status_counts=dict(counts),
-            rewards=self._tally.rewards,
+            rewards=await self._rewards(rollouts),
             resources=await store.get_latest_resources(),
             errors=self._errors(rollouts),
             interrupted=self.is_interrupted and not self._outcome.has_returned,
@@ -224,29 +238,44 @@ class Run:
         )
 
     async def _rollouts(self) -> list[Rollout]:
-        """What was recorded during the run, and what had been left in the queue before and ran in it."""
-        store = self._rig.store
+        """What had been in the queue before and was run here, then what the algorithm recorded."""
+        page = self._page
+        if page is None:
+            return []
+        ran = [id_ for id_ in self._tally.begun if id_ not in page.recorded and not page.is_of_another(id_)]
+        earlier = sorted(await self._read(ran), key=lambda rollout: rollout.start_time)
+        return [*earlier, *await self._read(list(page.recorded))]
+
+    async def _read(self, rollout_ids: Sequence[str]) -> list[Rollout]:
         found: dict[str, Rollout] = {}
-        read = 0
-        while True:
-            page = await store.query_rollouts(sort_by="start_time", limit=_PAGE, offset=self._recorded_before + read)
-            found.update((rollout.rollout_id, rollout) for rollout in page)
-            read += len(page)
-            if len(page) < _PAGE:
-                break
-        earlier = [id_ for id_ in self._tally.rollout_ids if id_ not in found]
-        if not earlier:
-            return list(found.values())
-        return [*await store.query_rollouts(rollout_id_in=earlier, sort_by="start_time"), *found.values()]
+        for start in range(0, len(rollout_ids), _PAGE):
+            rollouts = await self._rig.store.query_rollouts(rollout_id_in=rollout_ids[start : start + _PAGE])
+            found.update((rollout.rollout_id, rollout) for rollout in rollouts)
+        return [found[id_] for id_ in rollout_ids if id_ in found]
+
+    async def _rewards(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """What the runners told, and for rollouts that another run's runner ran, what their spans say."""
+        rewards: dict[str, float] = {}
+        for rollout in rollouts:
+            id_, ending, reward = rollout.rollout_id, self._tally.of(rollout), None
+            if ending is not None:
+                reward = ending.reward
+            elif rollout.status in ROLLOUT_ENDED:
+                with suppress(SpansEvicted):
+                    reward = find_final_reward(await self._rig.store.query_spans(id_, "latest"))
+            if reward is not None:
+                rewards[id_] = reward
+        return rewards
 
     def _errors(self, rollouts: Sequence[Rollout]) -> dict[str, BaseException]:
         """What the runners told, and for rollouts that failed without a word, what the store knows."""
-        errors = self._tally.errors
+        errors: dict[str, BaseException] = {}
         for rollout in rollouts:
-            if rollout.status == "failed" and rollout.rollout_id not in errors:
+            id_, ending = rollout.rollout_id, self._tally.of(rollout)
+            if ending is not None and ending.error is not None:
+                errors[id_] = ending.error
+            elif ending is None and rollout.status == "failed":
                 why = (rollout.attempt.metadata or {}) if isinstance(rollout, AttemptedRollout) else {}
                 told = why.get("error") or why.get("reason") or "no reason was recorded"
-                errors[rollout.rollout_id] = RunnerError(
-                    f"rollout {rollout.rollout_id} failed: {told}", rollout_id=rollout.rollout_id
-                )
+                errors[id_] = RunnerError(f"rollout {id_} failed: {told}", rollout_id=id_)
         return errors

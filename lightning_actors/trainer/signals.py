@@ -34,7 +34,7 @@ class Stoppable(Protocol):
         ...
 
     def abort(self) -> None:
-        """Ask every agent to end; called in the signal handler, before the agent that blocks the loop is interrupted."""
+        """Ask every agent to end; called in the signal handler, before what blocks the loop is interrupted."""
         ...
 
 

@@ -46,6 +46,15 @@ class AllAtOnce(agl.Algorithm):
         await self.store.wait_for_rollouts(rollout_ids=[rollout.rollout_id for rollout in rollouts])
 
 
+async def until(store: agl.LightningStore, rollout_id: str, status: str) -> None:
+    """Let the others run until the rollout has this status."""
+    while True:
+        rollout = await store.get_rollout_by_id(rollout_id)
+        if rollout is not None and rollout.status == status:
+            return
+        await checkpoint()
+
+
 def task_ids() -> set[int]:
     return {task.id for task in anyio.get_running_tasks()}
 
@@ -116,6 +125,90 @@ async def test_trainers_may_share_a_tracer_an_agent_and_a_store() -> None:
         assert len(await store.query_attempts(rollout.rollout_id)) == 1
         spans = list(await store.query_spans(rollout.rollout_id))
         assert [agl.get_message_value(span) for span in spans].count(f"about {rollout.input}") == 1
+    for result in results:
+        assert [rollout.input for rollout in result.rollouts] == ["a", "b"], "each counts what its algorithm recorded"
+        assert len(result.rewards) == 2
+    assert {one.rollout_id for result in results for one in result.rollouts} == {one.rollout_id for one in rollouts}
+
+
+async def test_a_rollout_is_counted_by_the_run_that_recorded_it_whoever_ran_it() -> None:
+    store, begun, late = InMemoryLightningStore(), anyio.Event(), anyio.Event()
+    results: dict[str, agl.RunResult] = {}
+
+    @agl.algo
+    async def records_alone(store: agl.LightningStore) -> None:
+        good, bad = [await store.enqueue_rollout(task) for task in ("good", "bad")]
+        await store.wait_for_rollouts(rollout_ids=[good.rollout_id, bad.rollout_id])
+        late.set()
+
+    @agl.algo
+    async def runs_alone(store: agl.LightningStore) -> None:
+        begun.set()
+        await late.wait()
+
+    @agl.rollout
+    async def never_ends(task: str) -> None:
+        await anyio.sleep_forever()
+
+    @agl.rollout
+    async def judge(task: str) -> float:
+        if task == "bad":
+            raise ValueError("bad task")
+        return 0.25
+
+    async def fit(name: str, algorithm: Any, agent: agl.LitAgent[str], n_workers: int) -> None:
+        results[name] = await trainer_of(algorithm, store=store, n_workers=n_workers).fit_async(agent)
+
+    busy = await store.enqueue_rollout("keeps the recorder's only runner busy")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fit, "recorder", records_alone, never_ends, 1)
+        await until(store, busy.rollout_id, "running")
+        tasks.start_soon(fit, "runner", runs_alone, judge, 2)
+    assert begun.is_set()
+    recorder, runner = results["recorder"], results["runner"]
+    assert [rollout.input for rollout in recorder.rollouts] == [busy.input, "good", "bad"]
+    assert list(recorder.rewards.values()) == [0.25]
+    assert "ValueError: bad task" in str(recorder.errors[recorder.rollouts[2].rollout_id])
+    assert list(runner.rollouts) == []
+    assert (dict(runner.rewards), dict(runner.errors)) == ({}, {})
+
+
+async def test_what_a_cancelled_run_left_in_the_queue_is_counted_by_the_run_that_runs_it() -> None:
+    store, enqueued, over = InMemoryLightningStore(), anyio.Event(), anyio.Event()
+    results: list[agl.RunResult] = []
+
+    @agl.algo
+    async def leaves_work(store: agl.LightningStore) -> None:
+        await store.enqueue_rollout("first")
+        await store.enqueue_rollout("left over")
+        enqueued.set()
+        await anyio.sleep_forever()
+
+    @agl.algo
+    async def takes_over(store: agl.LightningStore) -> None:
+        await over.wait()
+
+    @agl.rollout
+    async def agent(task: str) -> float:
+        if task == "first":
+            await anyio.sleep_forever()
+        return 1.0
+
+    async def take_over() -> None:
+        results.append(await trainer_of(takes_over, store=store).fit_async(agent))
+
+    async with anyio.create_task_group() as second:
+        async with anyio.create_task_group() as first:
+            first.start_soon(trainer_of(leaves_work, store=store, grace=0.0).fit_async, agent)
+            await enqueued.wait()
+            await until(store, (await store.query_rollouts(sort_by="start_time"))[0].rollout_id, "running")
+            second.start_soon(take_over)
+            first.cancel_scope.cancel()
+        left = (await store.query_rollouts(sort_by="start_time"))[1]
+        await until(store, left.rollout_id, "succeeded")
+        over.set()
+    (result,) = results
+    assert [rollout.input for rollout in result.rollouts] == ["left over"]
 
 
 async def test_one_trainer_runs_one_thing_at_a_time() -> None:
@@ -396,9 +489,12 @@ async def test_an_agent_of_a_run_may_step_by_its_runner() -> None:
                 await self.runner.step(task - 1)
             return float(task)
 
-    result = await trainer_of(AllAtOnce, n_workers=2).fit_async(Nesting(), [2, 3])
-    assert result.status_counts == {"succeeded": 7}
-    assert sorted(rollout.input for rollout in result.rollouts) == [0, 0, 1, 1, 2, 2, 3]
+    trainer = trainer_of(AllAtOnce, n_workers=2)
+    result = await trainer.fit_async(Nesting(), [2, 3])
+    assert [rollout.input for rollout in result.rollouts] == [2, 3], "an agent's own steps are no tasks of the run"
+    recorded = await trainer.store.query_rollouts()
+    assert sorted(rollout.input for rollout in recorded) == [0, 0, 1, 1, 2, 2, 3]
+    assert {rollout.status for rollout in recorded} == {"succeeded"}
 
 
 async def test_a_cancelled_rollout_of_a_run_is_counted_and_the_run_goes_on() -> None:

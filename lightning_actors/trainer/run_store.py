@@ -1,0 +1,45 @@
+"""`RunStore`: the store as the algorithm of one run sees it; it notes which rollouts the algorithm records."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import anyio
+
+from lightning_actors.actors import ActorRef, Clock, Message
+from lightning_actors.store import LightningStore
+from lightning_actors.store.actor import ActorStore, StoreActor
+from lightning_actors.store.messages import EnqueueManyRollouts, EnqueueRollout, StartRollout
+from lightning_actors.store.run_ledger import RunPage
+
+__all__ = ["RunStore"]
+
+R = TypeVar("R")
+
+_RECORDING = (EnqueueRollout, EnqueueManyRollouts, StartRollout)
+
+
+class RunStore(ActorStore):
+    """A store behind its actor, with a page for what is recorded through it.
+
+    Args:
+        ref: The store's actor.
+        store: The store object.
+        page: Where to note the rollouts.
+        clock: Whose time a ``timeout`` is.
+    """
+
+    def __init__(self, ref: ActorRef[StoreActor], store: LightningStore, page: RunPage, *, clock: Clock) -> None:
+        super().__init__(ref, store, clock=clock)
+        self._page = page
+
+    async def deliver(self, message: Message[R], /) -> R:
+        """Ask the actor, and note what it recorded: to the end, for a lost answer would leave a rollout unnoted."""
+        if not isinstance(message, _RECORDING):
+            return await super().deliver(message)
+        reply: Any = None
+        with anyio.CancelScope(shield=True):
+            reply = await super().deliver(message)
+            rollouts = reply if isinstance(message, EnqueueManyRollouts) else [reply]
+            self._page.record(rollout.rollout_id for rollout in rollouts)
+        return reply
