@@ -2,7 +2,7 @@
 
 ```
 call = detached_task(function, …)           a task on the running loop; cancel() asks it to end
-call = await threads.start(function, …)     a daemon thread; cancel() does nothing, for a thread cannot be asked
+call = await threads.start(function, …)     a daemon thread; it can be asked only while it waits on its event loop
 await call.end(seconds)                     True once it has ended; else it is left behind, and its owner names it
 ```
 
@@ -18,7 +18,7 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from types import FrameType
@@ -28,9 +28,18 @@ import anyio
 from anyio import from_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
-from lightning_actors.errors import RunnerError
+from lightning_actors.errors import RunnerError, WrongLoop
 
-__all__ = ["DaemonThreads", "DetachedCall", "detached_task", "home_loop", "is_in_detached_task"]
+__all__ = [
+    "DaemonThreads",
+    "DetachedCall",
+    "DetachedCallEnded",
+    "await_on_home_loop",
+    "detached_task",
+    "home_loop",
+    "is_in_detached_task",
+    "runs_a_loop",
+]
 
 R = TypeVar("R")
 
@@ -40,12 +49,51 @@ _SHARES: Final = (0.5, 0.25, 0.25)
 """A call is asked to end once for each of these, and then has this share of the time: it may have swallowed the first
 cancellation, but clean-up that has begun should not be cut short at once."""
 
-_home: ContextVar[EventLoopToken | None] = ContextVar("lightning_actors_home_loop", default=None)
-
 
 def home_loop() -> EventLoopToken | None:
     """In a thread of `DaemonThreads`, the event loop that started it; None elsewhere."""
-    return _home.get()
+    seat = _seat.get()
+    return None if seat is None else seat.places.loop
+
+
+def await_on_home_loop(function: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """Run an async function on the event loop that this thread belongs to, and wait for it here.
+
+    A thread of `DaemonThreads` gives its place to another meanwhile, so that what it waits for may need one; and it
+    can be asked to end as long as it waits.
+
+    Args:
+        function: What to run, with a copy of this thread's context variables.
+
+    Raises:
+        DetachedCallEnded: This thread was asked to end.
+        WrongLoop: An event loop runs in this thread, none began it, or that one is gone.
+    """
+    seat = _seat.get()
+    if runs_a_loop():
+        raise WrongLoop("a call that blocks was made in an event loop, which it would block: await what it stands for")
+    try:
+        if seat is None:
+            return from_thread.run(function)
+        return from_thread.run(seat.lend, function, token=seat.places.loop)
+    except (anyio.RunFinishedError, anyio.NoEventLoopError) as error:
+        raise WrongLoop(
+            "this thread belongs to no event loop that is running: call from a sync agent, or from a thread begun by "
+            "anyio.to_thread.run_sync"
+        ) from error
+
+
+def runs_a_loop() -> bool:
+    """Whether an event loop is running in this thread."""
+    try:
+        current_token()
+    except anyio.NoEventLoopError:
+        return False
+    return True
+
+
+class DetachedCallEnded(Exception):
+    """A thread that waited on its event loop was asked to end."""
 
 
 class DetachedCall(Generic[R]):
@@ -69,7 +117,7 @@ class DetachedCall(Generic[R]):
         return cast("R", self._value)
 
     def cancel(self) -> None:
-        """Ask it to end; a thread cannot be asked."""
+        """Ask it to end; a thread can be asked only while it waits on its event loop."""
         if self.on_cancel is not None and not self.finished.is_set():
             self.on_cancel()
 
@@ -233,6 +281,16 @@ class _Places:
             self.leave(holder)
             raise
 
+    async def take_back(self, holder: object) -> None:
+        """Wait for a place again; who may not wait any longer goes on without one, for its thread is there."""
+        try:
+            await self.take(holder)
+        except RunnerError:
+            self.holders.add(holder)
+        except BaseException:
+            self.holders.add(holder)
+            raise
+
     def leave(self, holder: object) -> None:
         """Give a place to whoever has waited longest."""
         self.stuck.discard(holder)
@@ -249,6 +307,32 @@ class _Places:
         if len(self.stuck) >= self.limit:
             while self._waiting:
                 self._waiting.popleft()[1].set()
+
+
+class _Seat:
+    """What a thread knows of where it belongs."""
+
+    def __init__(self, places: _Places, call: DetachedCall[Any]) -> None:
+        self.places = places
+        self.call = call
+
+    async def lend(self, function: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Run a function while this thread waits for it: its place is another's, and it can be asked to end."""
+        places, call = self.places, self.call
+        has_place = call in places.holders
+        with anyio.CancelScope() as scope:
+            call.on_cancel = scope.cancel
+            places.leave(call)
+            try:
+                return await function()
+            finally:
+                call.on_cancel = None
+                if has_place:
+                    await places.take_back(call)
+        raise DetachedCallEnded(f"the {call.name} was asked to end")
+
+
+_seat: ContextVar[_Seat | None] = ContextVar("lightning_actors_seat", default=None)
 
 
 class DaemonThreads:
@@ -282,7 +366,7 @@ class DaemonThreads:
         self._is_closed = False
         call: DetachedCall[R] = DetachedCall(name)
         await places.take(call)
-        context = _context_for_thread(token)
+        context = _context_for_thread(_Seat(places, call))
 
         def job() -> None:
             value, error = None, None
@@ -337,10 +421,10 @@ class DaemonThreads:
             self._idle.append(worker)
 
 
-def _context_for_thread(home: EventLoopToken) -> Context:
+def _context_for_thread(seat: _Seat) -> Context:
     """A copy of the current context variables, but for the one that says that an event loop runs here."""
     context = copy_context()
-    context.run(_home.set, home)
+    context.run(_seat.set, seat)
     sniffio: Any = sys.modules.get("sniffio")  # where anyio looks first, if it is installed
     if sniffio is not None:
         context.run(sniffio.current_async_library_cvar.set, None)

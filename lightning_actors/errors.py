@@ -16,7 +16,6 @@ LightningError
 │   ├── SpansEvicted            (also RuntimeError) these spans were dropped to save memory
 │   └── WrongLoop               (also RuntimeError) the store is in use from another event loop
 ├── RunnerError
-│   ├── AgentAbandoned          the agent swallowed its cancellation and was left behind
 │   ├── AgentResultError        (also TypeError) the agent returned what no rollout can hold
 │   ├── MissingResource         (also ValueError) the agent wants a resource that is not there
 │   ├── RolloutCancelled        the rollout was cancelled while it ran
@@ -39,7 +38,6 @@ __all__ = [
     "ActorCrashed",
     "ActorError",
     "ActorStopped",
-    "AgentAbandoned",
     "AgentResultError",
     "AskCircle",
     "AttemptNotFound",
@@ -185,10 +183,6 @@ class RunnerError(LightningError):
     def __init__(self, message: str, *, rollout_id: str | None = None) -> None:
         super().__init__(message)
         self.rollout_id = rollout_id
-
-
-class AgentAbandoned(RunnerError):
-    """The agent did not end when it was cancelled, and its task or thread was left behind."""
 
 
 class AgentResultError(RunnerError, TypeError):

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 
 from lightning_actors.actors import Actor, ActorRef, Message, Outcome, PendingRequest, handles
 from lightning_actors.errors import ActorCrashed, ActorStopped
+from lightning_actors.log import get_logger
 from lightning_actors.queue import QueueActor, Take
 from lightning_actors.runner.execution import AttemptRun, Execution
 from lightning_actors.runner.keeper import keep_flushing
@@ -22,6 +24,8 @@ from lightning_actors.runner.rig import Rig
 from lightning_actors.types import AttemptedRollout, NamedResources
 
 __all__ = ["Budget", "Execute", "RunnerActor"]
+
+log = get_logger("lightning_actors.runner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,10 @@ class RunnerActor(Actor, handles_all=(Execute,)):
     async def execute(self, message: Execute) -> Execution:
         """Run a claimed rollout."""
         return await AttemptRun(self._rig, message.rollout, message.resources, crash=self._get_crash).execute()
+
+    def undelivered(self, message: Message[Any], value: Any) -> None:
+        """Nobody waits for an execution any more: the store knows how it ended, so nothing is lost."""
+        log.debug("execution_unheard", rollout_id=value.rollout.rollout_id, status=value.status)
 
     def _get_crash(self) -> BaseException | None:
         return self.crash

@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, TypeVar
 
 from lightning_actors.actors import ChildSpec, Clock, Supervisor, SystemClock
-from lightning_actors.detached import DaemonThreads, home_loop
-from lightning_actors.errors import ConfigError, RunnerNotReady
+from lightning_actors.detached import DaemonThreads, DetachedCallEnded, await_on_home_loop, home_loop
+from lightning_actors.errors import ConfigError, RolloutCancelled, RunnerNotReady
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
 from lightning_actors.queue import QueueActor
@@ -287,6 +287,46 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
             error.add_note(f"in rollout {execution.rollout.rollout_id}")
             raise error
         return await stepper.finished(execution)
+
+    def blocking_step(
+        self,
+        input: T_contra,  # noqa: A002 - Agent Lightning's name
+        *,
+        resources: Mapping[str, Resource] | None = None,
+        mode: RolloutMode | None = None,
+        config: RolloutConfig | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        event: Any = None,
+    ) -> Rollout:
+        """`step` for code in a thread, such as a sync agent that runs another rollout: blocks that thread alone.
+
+        A sync agent gives up its thread's place meanwhile, so that the rollout it waits for may need one. Where the
+        rollout around it is ended, the step is cancelled.
+
+        Args:
+            input: As in ``step``.
+            resources: As in ``step``.
+            mode: As in ``step``.
+            config: As in ``step``.
+            metadata: As in ``step``.
+            event: As in ``step``.
+
+        Returns:
+            The finished rollout, with its attempt.
+
+        Raises:
+            Exception: As ``step``.
+            RolloutCancelled: Also where the rollout around this call was ended.
+            WrongLoop: An event loop runs in this thread (await ``step``), or the thread belongs to none.
+        """
+
+        async def step() -> Rollout:
+            return await self.step(input, resources=resources, mode=mode, config=config, metadata=metadata, event=event)
+
+        try:
+            return await_on_home_loop(step)
+        except DetachedCallEnded as ended:
+            raise RolloutCancelled(f"the step was cancelled, because {ended}") from ended
 
     def step_many(
         self,

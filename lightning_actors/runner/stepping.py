@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -68,7 +68,7 @@ class Stepper:
             mode,
             None if named is None else await self._known_resources.stored(named),
             _single_attempt(config),
-            None if metadata is None else dict(metadata),
+            cast("dict[str, Any] | None", metadata),  # any mapping will do, and the store copies it
             self.worker_id,
         )
         try:
@@ -97,7 +97,8 @@ class Stepper:
 
 
 def _single_attempt(config: RolloutConfig | None) -> RolloutConfig:
-    return (config or RolloutConfig()).model_copy(update={"max_attempts": 1, "retry_condition": []})
+    given = RolloutConfig() if config is None else RolloutConfig.model_validate(config)  # a dict will do, as in a store
+    return given.evolve(max_attempts=1, retry_condition=[])
 
 
 async def _cancel(store: LightningStore, rollout: AttemptedRollout) -> None:

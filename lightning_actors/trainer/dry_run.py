@@ -1,4 +1,4 @@
-"""What `Trainer.dev` adds to a run: a bound on the tasks, and a report of each rollout as it ends."""
+"""What `Trainer.dev` adds to a run: a report of each rollout as it ends."""
 
 from __future__ import annotations
 
@@ -8,46 +8,16 @@ import traceback
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, SupportsIndex, TextIO, TypeVar
+from typing import Any, Self, TextIO
 
 from lightning_actors.errors import LightningError
 from lightning_actors.report import render_span_tree
 from lightning_actors.runner import Execution
-from lightning_actors.types import Dataset
 
-__all__ = ["DryRun", "first_tasks"]
+__all__ = ["DryRun"]
 
-T = TypeVar("T")
-
-_MOST_TASKS = 10
 _LONGEST_TASK = 80
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
-
-
-class _First(Generic[T]):
-    """The first tasks of a dataset, which is read only as they are wanted."""
-
-    def __init__(self, tasks: Dataset[T], count: int) -> None:
-        self._tasks = tasks
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: SupportsIndex, /) -> T:
-        if not 0 <= index.__index__() < self._count:
-            raise IndexError(f"there are {self._count} tasks, and none at {index.__index__()}")
-        return self._tasks[index]
-
-
-def first_tasks(train: Dataset[T] | None, val: Dataset[T] | None) -> tuple[Dataset[T] | None, Dataset[T] | None]:
-    """The first ten tasks of both datasets together; says so where there are more."""
-    n_train, n_val = (0 if tasks is None else len(tasks) for tasks in (train, val))
-    if n_train + n_val > _MOST_TASKS:
-        print(f"dev runs the first {_MOST_TASKS} of {n_train + n_val} tasks; fit runs them all")  # noqa: T201 - dev prints
-    some = min(n_train, _MOST_TASKS)
-    more = min(n_val, _MOST_TASKS - some)
-    return None if train is None else _First(train, some), None if val is None else _First(val, more)
 
 
 class DryRun:

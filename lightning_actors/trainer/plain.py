@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 
+from lightning_actors.detached import runs_a_loop
 from lightning_actors.errors import ConfigError
 from lightning_actors.trainer.result import RunResult
 from lightning_actors.trainer.run import Run
@@ -28,9 +28,7 @@ def refuse_inside_loop(call: str) -> None:
     Raises:
         ConfigError: One is.
     """
-    try:
-        anyio.lowlevel.current_token()
-    except anyio.NoEventLoopError:
+    if not runs_a_loop():
         return
     raise ConfigError(
         f"trainer.{call} starts an event loop of its own, and one is running here: "

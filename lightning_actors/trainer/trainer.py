@@ -18,7 +18,8 @@ from lightning_actors.runner import Execution, LitAgentRunner
 from lightning_actors.runner.known_resources import checked_resources
 from lightning_actors.store import InMemoryLightningStore, LightningStore
 from lightning_actors.tracer import OtelTracer, Tracer
-from lightning_actors.trainer.dry_run import DryRun, first_tasks
+from lightning_actors.trainer.datasets import checked_dataset, first_tasks
+from lightning_actors.trainer.dry_run import DryRun
 from lightning_actors.trainer.plain import refuse_inside_loop, run_plain
 from lightning_actors.trainer.result import RunResult
 from lightning_actors.trainer.run import Run
@@ -150,8 +151,8 @@ class Trainer:
         """
         refuse_inside_loop("fit")
         algorithm = self._algorithm_to_fit()
-        using = self._using(agent, algorithm)
-        return run_plain(self._run(agent, algorithm, None), train_dataset, val_dataset, using)
+        train, val = _checked(train_dataset, val_dataset)
+        return run_plain(self._run(agent, algorithm, None), train, val, self._using(agent, algorithm))
 
     def dev(
         self,
@@ -177,7 +178,7 @@ class Trainer:
         """
         refuse_inside_loop("dev")
         algorithm = self._algorithm_to_dev()
-        train, val = first_tasks(train_dataset, val_dataset)
+        train, val = first_tasks(*_checked(train_dataset, val_dataset))
         with DryRun() as dry_run:
             return run_plain(self._run(agent, algorithm, dry_run.show), train, val, self._using(agent, algorithm))
 
@@ -196,8 +197,9 @@ class Trainer:
         be cancelled is left behind and named in the log.
         """
         algorithm = self._algorithm_to_fit()
+        train, val = _checked(train_dataset, val_dataset)
         with self._using(agent, algorithm):
-            return await self._run(agent, algorithm, None)().execute(train_dataset, val_dataset)
+            return await self._run(agent, algorithm, None)().execute(train, val)
 
     async def dev_async(
         self,
@@ -208,7 +210,7 @@ class Trainer:
     ) -> RunResult:
         """`dev` in the caller's event loop."""
         algorithm = self._algorithm_to_dev()
-        train, val = first_tasks(train_dataset, val_dataset)
+        train, val = first_tasks(*_checked(train_dataset, val_dataset))
         with DryRun() as dry_run, self._using(agent, algorithm):
             return await self._run(agent, algorithm, dry_run.show)().execute(train, val)
 
@@ -275,6 +277,10 @@ class Trainer:
             )
 
         return make
+
+
+def _checked(train: Dataset[T] | None, val: Dataset[T] | None) -> tuple[Dataset[T] | None, Dataset[T] | None]:
+    return checked_dataset(train, "train_dataset"), checked_dataset(val, "val_dataset")
 
 
 def _check_free(algorithm: Algorithm) -> None:

@@ -187,15 +187,20 @@ class PromptTemplate(Resource):
         return MissingPlaceholder(
             f"the template {_short(self.template)} wants {wanted}, but the values given were: {given}. "
             + (f"Pass {names} to format(), or write" if names else "Write")
-            + " literal braces twice, as in '{{' and '}}'",
+            + self._literal_braces(),
             missing=missing,
         )
 
     def _malformed(self, error: Exception) -> ConfigError:
-        advice = ": write literal braces twice, as in '{{' and '}}'" if self.engine == "f-string" else ""
         return ConfigError(
-            f"the template {_short(self.template)} is not a well-formed {self.engine} template ({error}){advice}"
+            f"the template {_short(self.template)} is not a well-formed {self.engine} template ({error}): "
+            f"write{self._literal_braces()}"
         )
+
+    def _literal_braces(self) -> str:
+        if self.engine == "jinja":
+            return " literal braces as in {{ '{{' }}, or between {% raw %} and {% endraw %}"
+        return " literal braces twice, as in '{{' and '}}'"
 
     def _unfit(self, error: Exception) -> ConfigError:
         return ConfigError(

@@ -323,6 +323,47 @@ async def test_step_inside_async_with_uses_the_resident_actor_and_leaves_no_task
     assert {task.id for task in anyio.get_running_tasks()} == before
 
 
+@pytest.mark.parametrize("resident", [False, True], ids=["with", "async with"])
+async def test_a_cancelled_step_is_no_dead_letter(
+    store: InMemoryLightningStore, logged: Any, *, resident: bool
+) -> None:
+    begun = anyio.Event()
+
+    @agl.rollout
+    async def waits(task: str) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    async def cancelled_step() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runner.step, "x")
+            await begun.wait()
+            tasks.cancel_scope.cancel()
+
+    runner = runner_of()
+    context = runner.run_context(agent=waits, store=store)
+    if resident:
+        async with context:
+            await cancelled_step()
+    else:
+        with context:
+            await cancelled_step()
+    assert [rollout.status for rollout in await store.query_rollouts()] == ["cancelled"]
+    assert logged("dead_letter") == []
+
+
+async def test_a_config_may_be_given_as_a_dict(store: InMemoryLightningStore) -> None:
+    runner, config = runner_of(), {"timeout_seconds": 60.0, "max_attempts": 3, "retry_condition": ["failed"]}
+    with runner.run_context(agent=echo, store=store):
+        rollout = await runner.step("x", config=config)  # pyright: ignore[reportArgumentType]  # as in JSON
+        assert rollout.config == agl.RolloutConfig(timeout_seconds=60.0)
+        with pytest.raises(ValueError, match=r"timeout_second\b"):
+            await runner.step("x", config={"timeout_second": 60.0})  # pyright: ignore[reportArgumentType]  # as in JSON
+        with pytest.raises(ValueError, match="valid dictionary"):
+            await runner.step("x", metadata=[1])  # pyright: ignore[reportArgumentType]  # callers without a type checker
+    assert len(await store.query_rollouts()) == 1
+
+
 async def test_a_resident_runner_sends_heartbeats_and_writes_spans_meanwhile(
     timed_store: InMemoryLightningStore, clock: Any
 ) -> None:

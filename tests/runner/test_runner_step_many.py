@@ -274,18 +274,28 @@ async def test_cancelling_the_loop_cancels_what_runs(store: InMemoryLightningSto
 
 
 async def test_a_store_that_fails_ends_the_loop_with_its_error() -> None:
+    others_run = anyio.Event()
+
     class Failing(InMemoryLightningStore):
         async def start_rollout(self, *args: Any, **kwargs: Any) -> Any:
             if args[0] == "third":
+                await others_run.wait()
                 raise agl.StoreError("the disk is full")
             return await super().start_rollout(*args, **kwargs)
 
+    class Starting(agl.Hook):
+        async def on_trace_start(self, **_: Any) -> None:
+            started.append(None)
+            if len(started) == 2:
+                others_run.set()
+
+    started: list[None] = []
     store, gated, runner = Failing(), Gated(), runner_of()
-    with runner.run_context(agent=gated.agent, store=store):
+    with runner.run_context(agent=gated.agent, store=store, hooks=[Starting()]):
         with pytest.raises(agl.StoreError, match="the disk is full"):
             await anext(runner.step_many(["first", "second", "third"]))
         assert gated.running == set()
-    assert {rollout.status for rollout in await store.query_rollouts()} <= {"cancelled"}
+    assert [rollout.status for rollout in await store.query_rollouts()] == ["cancelled"] * 2
 
 
 async def test_get_last_trace_is_that_of_the_rollout_in_hand(store: InMemoryLightningStore) -> None:

@@ -232,8 +232,13 @@ def test_a_rollout_that_succeeds_at_last_has_no_error_and_one_reward() -> None:
 # ── max_rollouts ──
 
 
-def test_max_rollouts_holds_for_each_runner() -> None:
-    trainer = trainer_of(all_at_once, n_workers=3, max_rollouts=2)
+@pytest.mark.parametrize(
+    "options",
+    [{"max_rollouts": 2}, {"runner": {"type": agl.LitAgentRunner, "max_rollouts": 2}}],
+    ids=["of the trainer", "of its runner"],
+)
+def test_max_rollouts_holds_for_each_runner(options: dict[str, Any]) -> None:
+    trainer = trainer_of(all_at_once, n_workers=3, **options)
     result = trainer.fit(agent, range(6))
     assert result.status_counts == {"succeeded": 6}
     counts = Counter(rollout.attempt.worker_id for rollout in attempted(result))
@@ -345,7 +350,14 @@ def test_a_dataset_that_raises_half_way_raises_when_what_was_begun_has_ended() -
 # ── sync agents ──
 
 
-def test_sync_agents_share_a_bounded_number_of_threads_and_the_log_says_so(logged: Logged) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"max_threads": 2}, {"runner": {"type": agl.LitAgentRunner, "max_threads": 2}}],
+    ids=["of the trainer", "of its runner"],
+)
+def test_sync_agents_share_a_bounded_number_of_threads_and_the_log_says_so(
+    logged: Logged, options: dict[str, Any]
+) -> None:
     most = running = 0
     lock = threading.Lock()
 
@@ -361,7 +373,7 @@ def test_sync_agents_share_a_bounded_number_of_threads_and_the_log_says_so(logge
         return 1.0
 
     both = threading.Barrier(2, timeout=30)
-    result = trainer_of(all_at_once, n_workers=5, max_threads=2).fit(counting, range(10))
+    result = trainer_of(all_at_once, n_workers=5, **options).fit(counting, range(10))
     assert result.status_counts == {"succeeded": 10}
     assert most == 2
     assert logged("sync_agents_share_threads") == [{"threads": 2, "n_workers": 5, "option": "max_threads"}]

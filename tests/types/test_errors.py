@@ -28,7 +28,6 @@ MADE: list[LightningError] = [
     errors.SpansEvicted("ro-1"),
     errors.WrongLoop("other"),
     errors.RunnerError("bad", rollout_id="ro-1"),
-    errors.AgentAbandoned("left", rollout_id="ro-1"),
     errors.AgentResultError("what", rollout_id="ro-1"),
     errors.MissingResource("none", wanted="llm", available=["a"], rollout_id="ro-1"),
     errors.RolloutCancelled("cut", rollout_id="ro-1"),

@@ -192,3 +192,12 @@ def test_without_jinja_installed_the_extra_is_named(monkeypatch: pytest.MonkeyPa
 def test_an_unknown_engine_is_refused(engine: Literal["jinja"]) -> None:
     with pytest.raises(ValidationError):
         PromptTemplate(template="t", engine=engine)
+
+
+@pytest.mark.parametrize("template", ["{{ question }} in {{ place }}", "{{ question"])
+def test_a_jinja_templates_errors_say_how_jinja_writes_literal_braces(template: str) -> None:
+    prompt = PromptTemplate(template=template, engine="jinja")
+    with pytest.raises(ConfigError) as error:
+        prompt.format(question="Why?")
+    assert "{% raw %}" in str(error.value)
+    assert "braces twice" not in str(error.value)

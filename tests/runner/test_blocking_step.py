@@ -1,0 +1,158 @@
+"""`blocking_step`: a step for code in a thread, such as a sync agent that runs another rollout."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+import lightning_actors as agl
+from lightning_actors.errors import WrongLoop
+from lightning_actors.store import InMemoryLightningStore
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def bound(
+    runner: agl.LitAgentRunner[Any], agent: agl.LitAgent[Any], store: agl.LightningStore, *, resident: bool
+) -> AsyncGenerator[None]:
+    context = runner.run_context(agent=agent, store=store)
+    if resident:
+        async with context:
+            yield
+    else:
+        with context:
+            yield
+
+
+class Counting(agl.LitAgent[int]):
+    """Steps down to 0, each level within the one above it."""
+
+    def __init__(self) -> None:
+        self.busy = self.most_busy = 0
+        self.lock = threading.Lock()
+
+    def rollout(self, task: int, resources: agl.NamedResources, rollout: agl.Rollout) -> float:
+        with self.lock:
+            self.busy += 1
+            self.most_busy = max(self.most_busy, self.busy)
+        agl.emit_message(f"at {task}")
+        with self.lock:
+            self.busy -= 1  # while it waits, it is not busy
+        below = 0.0
+        if task:
+            inner = self.runner.blocking_step(task - 1, metadata={"above": rollout.rollout_id})
+            spans = self.runner.blocking_store.query_spans(inner.rollout_id)
+            below = agl.find_final_reward(spans) or 0.0
+        return below + task
+
+
+@pytest.mark.parametrize("resident", [False, True], ids=["with", "async with"])
+async def test_a_sync_agent_steps_within_its_step_though_there_is_one_thread(
+    store: InMemoryLightningStore, *, resident: bool
+) -> None:
+    runner, agent = agl.LitAgentRunner[int](agl.OtelTracer(), max_threads=1), Counting()
+    async with bound(runner, agent, store, resident=resident):
+        with anyio.fail_after(30):
+            rollout = await runner.step(4)
+    assert agl.find_final_reward(await store.query_spans(rollout.rollout_id)) == 10.0
+    assert agent.most_busy == 1, "no more run at once than there are threads"
+    rollouts = {one.input: one for one in await store.query_rollouts()}
+    assert {one.status for one in rollouts.values()} == {"succeeded"}
+    assert [rollouts[n].metadata for n in range(4)] == [{"above": rollouts[n + 1].rollout_id} for n in range(4)]
+    for task, one in rollouts.items():
+        said = [agl.get_message_value(span) for span in await store.query_spans(one.rollout_id)]
+        assert [message for message in said if message] == [f"at {task}"], "each has its own spans"
+
+
+async def test_many_sync_agents_step_within_their_steps_in_few_threads(store: InMemoryLightningStore) -> None:
+    runner, agent = agl.LitAgentRunner[int](agl.DummyTracer(), max_threads=2), Counting()
+    with runner.run_context(agent=agent, store=store), anyio.fail_after(50):
+        rollouts = [rollout async for rollout in runner.step_many([2] * 20, limit=20)]
+    assert [rollout.status for rollout in rollouts] == ["succeeded"] * 20
+    assert agent.most_busy <= 2
+    assert len(await store.query_rollouts()) == 60
+
+
+async def test_what_the_inner_agent_raises_is_raised_in_the_outer_one(store: InMemoryLightningStore) -> None:
+    class Failing(agl.LitAgent[str]):
+        def rollout(self, task: str, resources: agl.NamedResources, rollout: agl.Rollout) -> float:
+            if task == "inner":
+                raise LookupError("not there")
+            with pytest.raises(LookupError, match="not there") as raised:
+                self.runner.blocking_step("inner")
+            return float(len(raised.value.__notes__))
+
+    runner = agl.LitAgentRunner[str](agl.DummyTracer())
+    with runner.run_context(agent=Failing(), store=store):
+        rollout = await runner.step("outer")
+    assert agl.find_final_reward(await store.query_spans(rollout.rollout_id)) == 1.0
+
+
+async def test_a_rollout_that_is_ended_ends_the_step_within_it_and_leaves_no_thread_behind(
+    store: InMemoryLightningStore,
+) -> None:
+    inside = anyio.Event()
+    ended: list[BaseException] = []
+
+    class Waiting(agl.LitAgent[str]):
+        def rollout(self, task: str, resources: agl.NamedResources, rollout: agl.Rollout) -> None:
+            try:
+                other.blocking_step("inner")
+            except BaseException as error:
+                ended.append(error)
+                raise
+
+    @agl.rollout
+    async def waits(task: str) -> None:
+        inside.set()
+        await anyio.sleep_forever()
+
+    outer = agl.LitAgentRunner[str](agl.DummyTracer(), max_threads=1)
+    other = agl.LitAgentRunner[str](agl.DummyTracer())
+    with outer.run_context(agent=Waiting(), store=store), other.run_context(agent=waits, store=store):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(outer.step, "outer")
+            await inside.wait()
+            tasks.cancel_scope.cancel()
+        assert outer.bound_rig().left_behind == []
+    assert [(one.input, one.status) for one in await store.query_rollouts()] == [
+        ("outer", "cancelled"),
+        ("inner", "cancelled"),
+    ]
+    (error,) = ended
+    assert isinstance(error, agl.RolloutCancelled)
+    assert "asked to end" in str(error)
+
+
+async def test_blocking_step_works_in_a_thread_of_anyio(store: InMemoryLightningStore) -> None:
+    runner = agl.LitAgentRunner[int](agl.DummyTracer())
+    with runner.run_context(agent=Counting(), store=store):
+        rollout = await anyio.to_thread.run_sync(runner.blocking_step, 1)
+    assert rollout.status == "succeeded"
+
+
+@pytest.mark.parametrize("where", ["the event loop", "a thread of nobody"])
+async def test_blocking_step_says_where_it_belongs(store: InMemoryLightningStore, where: str) -> None:
+    runner, errors = agl.LitAgentRunner[int](agl.DummyTracer()), list[WrongLoop]()
+
+    def step() -> None:
+        with pytest.raises(WrongLoop) as raised:
+            runner.blocking_step(1)
+        errors.append(raised.value)
+
+    with runner.run_context(agent=Counting(), store=store):
+        if where == "the event loop":
+            step()
+        else:
+            thread = threading.Thread(target=step)
+            thread.start()
+            await anyio.to_thread.run_sync(thread.join)
+    assert ("await what it stands for" if where == "the event loop" else "belongs to no event loop") in str(errors[0])
+    assert len(await store.query_rollouts()) == 0
