@@ -10,22 +10,23 @@ The tables belong to the store object and outlive the actor.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import anyio
 
 from lightning_actors.actors import Actor, ActorRef, Clock, Message, Reply, SystemClock, defers, handles
 from lightning_actors.errors import ActorStopped, StoreError
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
-from lightning_actors.store.local import LocalStore, Waiter
+from lightning_actors.store.local import LocalStore
 from lightning_actors.store.messages import (
     DequeueManyRollouts,
     DequeueRollout,
     ReleaseAttempt,
     StoreMessage,
-    WaitForRollouts,
+    StoreWait,
 )
-from lightning_actors.types import AttemptedRollout, Rollout
+from lightning_actors.store.waiters import Waiter
+from lightning_actors.types import AttemptedRollout
 
 __all__ = ["ActorStore", "ForwardingStoreActor", "LocalStoreActor", "StoreActor", "store_actor"]
 
@@ -50,13 +51,13 @@ class StoreActor(Actor):
         self.start_soon(self._store.keep_time)
 
 
-class LocalStoreActor(StoreActor, handles_all=(StoreMessage, WaitForRollouts)):
+class LocalStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
     """For a store in this process: one operation after another, each at once; a waiter costs no task."""
 
     def __init__(self, store: LocalStore) -> None:
         super().__init__(store)
         self._local = store
-        self._waiters: dict[Reply[list[Rollout]], Waiter] = {}
+        self._waiters: dict[Reply[Any], Waiter] = {}
 
     async def stopped(self) -> None:
         """Take the waiters back."""
@@ -68,18 +69,17 @@ class LocalStoreActor(StoreActor, handles_all=(StoreMessage, WaitForRollouts)):
         """Any operation that does not wait."""
         return self._local.perform(message)
 
-    @defers(WaitForRollouts)
-    def wait_for_rollouts(self, message: WaitForRollouts, reply: Reply[list[Rollout]]) -> None:
-        """Answer now, or when the last of them has ended; the timeout is the asker's."""
+    @defers(StoreWait)
+    def wait(self, message: StoreWait[Any], reply: Reply[Any]) -> None:
+        """Answer now, or when it can be answered in full; the timeout is the asker's."""
 
         def answer() -> None:
-            reply.set(self._local.ended_of(self._waiters.pop(reply)))
+            del self._waiters[reply]
+            reply.set(self._local.answer_now(message))
 
-        self._local.settle()
-        waiter = self._local.wait_later(message, answer)
-        if waiter is None or (message.timeout is not None and message.timeout <= 0):
-            if waiter is not None:
-                self._local.forget(waiter)
+        is_a_look = message.timeout is not None and message.timeout <= 0
+        waiter = None if is_a_look else self._local.wait_later(message, answer)
+        if waiter is None:
             reply.set(self._local.perform(message))
         else:
             self._waiters[reply] = waiter
@@ -96,7 +96,7 @@ class LocalStoreActor(StoreActor, handles_all=(StoreMessage, WaitForRollouts)):
             self._local.perform(release)
 
 
-class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, WaitForRollouts)):
+class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
     """For any other store: operations run side by side, by way of the methods that the store's class overrides."""
 
     def __init__(self, store: LightningStore) -> None:
@@ -117,8 +117,8 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, WaitForRollout
             raise StoreError(f"{type(message).__name__} was not answered within {_CLAIM_SECONDS:g} s")
         return await self._store.ask(message)
 
-    @handles(WaitForRollouts, concurrent=True)
-    async def wait_for_rollouts(self, message: WaitForRollouts) -> list[Rollout]:
+    @handles(StoreWait, concurrent=True)
+    async def wait(self, message: StoreWait[Any]) -> Any:
         """Wait in a task, until this actor stops."""
         with anyio.CancelScope() as scope:
             self._waits.add(scope)
@@ -177,15 +177,10 @@ class ActorStore(LightningStore):
 
     async def deliver(self, message: Message[R], /) -> R:
         """Ask the actor. Raises ActorStopped once it has ended."""
-        if isinstance(message, WaitForRollouts):
-            return cast("R", await self._wait(message))
-        return await self._ref.ask(message)
-
-    async def _wait(self, message: WaitForRollouts) -> list[Rollout]:
-        if message.timeout is not None and message.timeout > 0:
+        if isinstance(message, StoreWait) and message.timeout is not None and message.timeout > 0:
             with self._clock.move_on_after(message.timeout):
-                return await self._ref.ask(WaitForRollouts(rollout_ids=message.rollout_ids))
-            message = WaitForRollouts(rollout_ids=message.rollout_ids, timeout=0)
+                return await self._ref.ask(message.with_timeout(None))
+            return await self._ref.ask(message.with_timeout(0.0))
         return await self._ref.ask(message)
 
     def watch_queue(self, ready: Callable[[], None], /) -> Callable[[], None]:

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from lightning_actors.actors.message import Message
 from lightning_actors.errors import StoreError
 from lightning_actors.store import messages
+from lightning_actors.store.completions import Completions
 from lightning_actors.store.run_ledger import RunLedger
 
 __all__ = ["LightningStore", "LightningStoreCapabilities", "store_operation"]
@@ -69,7 +70,7 @@ class LightningStore(ABC):
     ``super()``: messages take the same way, on every route.
 
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
-    ``update_many_workers`` and ``add_resources(publish=...)``.
+    ``update_many_workers``, ``next_completion``, ``get_completion_cursor`` and ``add_resources(publish=...)``.
     """
 
     operations: ClassVar[Mapping[str, type[Message[Any]]]] = {}
@@ -120,6 +121,18 @@ class LightningStore(ABC):
         Returns:
             A function that ends the watch.
         """
+
+    def completions(self, after: str | None = None) -> Completions:
+        """The ended rollouts in the order in which they ended, those that are yet to end included.
+
+        ``async for rollout in store.completions()`` never ends by itself; it gives every rollout, also those of
+        ``step``, once for each time that it ends. See `Completions`.
+
+        Args:
+            after: A cursor from which to go on; None for the beginning. ``await store.get_completion_cursor()`` is the
+                one from which only what ends from now on comes.
+        """
+        return Completions(self.next_completion, after)
 
     async def keep_time(self) -> None:
         """Settle deadlines as they fall due, until cancelled; a store whose home does so by itself just sleeps."""
@@ -179,6 +192,8 @@ class LightningStore(ABC):
     get_many_span_sequence_ids = store_operation(messages.GetManySpanSequenceIds)
     query_spans = store_operation(messages.QuerySpans)
     wait_for_rollouts = store_operation(messages.WaitForRollouts)
+    next_completion = store_operation(messages.NextCompletion)
+    get_completion_cursor = store_operation(messages.GetCompletionCursor)
     query_workers = store_operation(messages.QueryWorkers)
     get_worker_by_id = store_operation(messages.GetWorkerById)
     update_worker = store_operation(messages.UpdateWorker)

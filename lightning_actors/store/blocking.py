@@ -24,6 +24,8 @@ from anyio.lowlevel import EventLoopToken, current_token
 from lightning_actors.actors.message import Message
 from lightning_actors.errors import StoreError, WrongLoop
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
+from lightning_actors.store.completions import BlockingCompletions
+from lightning_actors.store.messages import NextCompletion
 
 __all__ = ["BlockingStore"]
 
@@ -72,6 +74,10 @@ class BlockingStore:
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *LightningStore.operations})
+
+    def completions(self, after: str | None = None) -> BlockingCompletions:
+        """The ended rollouts in the order in which they ended; see `LightningStore.completions`."""
+        return BlockingCompletions(lambda cursor: self.ask(NextCompletion(cursor)), after)
 
     @property
     def capabilities(self) -> LightningStoreCapabilities:

@@ -10,7 +10,7 @@ timeout and the next deadline. `keep_time` does the same for as long as it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -25,13 +25,12 @@ from lightning_actors.store.api import LightningStore, LightningStoreCapabilitie
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers import handle
 from lightning_actors.store.handlers.attempts import overdue, why_over
-from lightning_actors.store.handlers.rollouts import ended_of
-from lightning_actors.store.messages import LightningStoreStatistics, Statistics, WaitForRollouts
+from lightning_actors.store.messages import LightningStoreStatistics, Statistics, StoreWait
 from lightning_actors.store.sleepers import Sleepers
 from lightning_actors.store.tables import Tables
-from lightning_actors.types import Rollout
+from lightning_actors.store.waiters import Waiter, Waiters
 
-__all__ = ["LocalStore", "Waiter"]
+__all__ = ["LocalStore"]
 
 R = TypeVar("R")
 W = TypeVar("W")
@@ -39,17 +38,6 @@ W = TypeVar("W")
 log = get_logger("lightning_actors.store")
 
 _YIELD_EVERY = 64
-
-
-class Waiter:
-    """Someone who waits for rollouts to end; ``answer`` is called once, when the last of them has."""
-
-    __slots__ = ("answer", "left", "rollout_ids")
-
-    def __init__(self, rollout_ids: Iterable[str], left: set[str], answer: Callable[[], None]) -> None:
-        self.rollout_ids = tuple(rollout_ids)
-        self.left = left
-        self.answer = answer
 
 
 class LocalStore(LightningStore):
@@ -63,7 +51,7 @@ class LocalStore(LightningStore):
         self._tables = tables
         self._clock: Clock = clock or SystemClock()
         self._created = self._clock.monotonic()
-        self._waiters: dict[str, dict[Waiter, None]] = {}
+        self._waiters = Waiters(tables)
         self._sleepers = Sleepers(self._clock, tables.next_due)
         self._queue_watchers: dict[object, Callable[[], None]] = {}
         self._attempt_watchers: dict[str, dict[object, Callable[[str], None]]] = {}
@@ -77,15 +65,15 @@ class LocalStore(LightningStore):
         return LightningStoreCapabilities(async_safe=True, thread_safe=False, zero_copy=False, otlp_traces=False)
 
     async def deliver(self, message: Message[R], /) -> R:
-        """Carry one operation out; WaitForRollouts waits here."""
+        """Carry one operation out; one that waits waits here."""
         if self._users:
             self._check_loop()
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._operations += 1
         if self._operations % _YIELD_EVERY == 0:
             await anyio.lowlevel.cancel_shielded_checkpoint()
-        if isinstance(message, WaitForRollouts):
-            return cast("R", await self._wait(message))
+        if isinstance(message, StoreWait):
+            return await self._wait(message)
         return self.perform(message)
 
     def perform(self, message: Message[R]) -> R:
@@ -150,43 +138,30 @@ class LocalStore(LightningStore):
 
         return leave_attempt
 
-    def wait_later(self, message: WaitForRollouts, answer: Callable[[], None]) -> Waiter | None:
-        """Have ``answer`` called once all these rollouts have ended; None if they have already.
+    def wait_later(self, message: StoreWait[Any], answer: Callable[[], None]) -> Waiter | None:
+        """Have ``answer`` called once the message can be answered in full; None if it can be already.
 
-        The waiter is ended early with `forget`. Raises RolloutNotFound.
+        The waiter is ended early with `forget`. Raises what the operation raises.
         """
-        _, left = ended_of(self._tables, message.rollout_ids)
-        if not left:
-            return None
-        waiter = Waiter(message.rollout_ids, left, answer)
-        for rollout_id in left:
-            self._waiters.setdefault(rollout_id, {})[waiter] = None
-        return waiter
+        self.settle()
+        return self._waiters.add(message, answer)
 
     def forget(self, waiter: Waiter) -> None:
         """Take back a waiter that does not want its answer any more."""
-        for rollout_id in waiter.left:
-            waiting = self._waiters.get(rollout_id)
-            if waiting is not None:
-                waiting.pop(waiter, None)
-                if not waiting:
-                    del self._waiters[rollout_id]
-        waiter.left = set()
+        self._waiters.forget(waiter)
 
-    def ended_of(self, waiter: Waiter) -> list[Rollout]:
-        """Those of a waiter's rollouts that have ended by now, in the order asked for."""
-        return ended_of(self._tables, waiter.rollout_ids)[0]
+    def answer_now(self, message: StoreWait[R]) -> R:
+        """What can be answered by now; the deadlines stay as they are."""
+        return handle(self._tables, message, self._clock.time()).reply
 
-    async def _wait(self, message: WaitForRollouts) -> list[Rollout]:
+    async def _wait(self, message: StoreWait[R]) -> R:
         if message.timeout is not None and message.timeout <= 0:
             return self.perform(message)
-        self.settle()
         sleeper = self._sleepers.make()
-        ended: list[Rollout] | None = None
+        answers: list[R] = []
 
         def answer() -> None:
-            nonlocal ended
-            ended = ended_of(self._tables, message.rollout_ids)[0]
+            answers.append(self.answer_now(message))
             sleeper.wake()
 
         waiter = self.wait_later(message, answer)
@@ -194,11 +169,11 @@ class LocalStore(LightningStore):
             return self.perform(message)
         self._enter()
         try:
-            await self._sleepers.sleep(self.settle, sleeper, seconds=message.timeout, until=lambda: ended is not None)
+            await self._sleepers.sleep(self.settle, sleeper, seconds=message.timeout, until=lambda: bool(answers))
         finally:
             self.forget(waiter)
             self._leave()
-        return self.ended_of(waiter) if ended is None else ended
+        return answers[0] if answers else self.answer_now(message)
 
     def _commit(self, change: Change[Any]) -> None:
         self._tables.apply(change)
@@ -210,8 +185,8 @@ class LocalStore(LightningStore):
         for rollout in change.rollouts:
             if rollout.status in rules.ROLLOUT_QUEUED:
                 queued = True
-            elif rollout.status in rules.ROLLOUT_ENDED and rollout.rollout_id in self._waiters:
-                self._answer(rollout.rollout_id)
+            elif rollout.status in rules.ROLLOUT_ENDED:
+                self._waiters.rollout_ended(rollout.rollout_id)
         for attempt_id, reason in change.stopped:
             watchers = self._attempt_watchers.pop(attempt_id, None)
             if watchers is not None:
@@ -221,19 +196,6 @@ class LocalStore(LightningStore):
             for ready in tuple(self._queue_watchers.values()):
                 ready()
         self._sleepers.look()
-
-    def _answer(self, rollout_id: str) -> None:
-        for waiter in self._waiters.pop(rollout_id):
-            waiter.left.discard(rollout_id)
-            if waiter.left:
-                continue
-            _, reopened = ended_of(self._tables, waiter.rollout_ids)
-            if not reopened:
-                waiter.answer()
-                continue
-            waiter.left = reopened  # one that had ended was put back into the queue meanwhile
-            for again in reopened:
-                self._waiters.setdefault(again, {})[waiter] = None
 
     def _named(self, counts: LightningStoreStatistics) -> LightningStoreStatistics:
         return {"name": type(self).__name__, "uptime": self._clock.monotonic() - self._created, **counts}

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_actors.store import rules
 from lightning_actors.store.change import Change
+from lightning_actors.store.completion_log import CompletionLog
 from lightning_actors.store.deadlines import Deadlines
 from lightning_actors.store.messages import LightningStoreStatistics
 from lightning_actors.store.rollout_index import RolloutIndex
@@ -30,6 +31,7 @@ class MemoryTables:
         self._rollouts: dict[str, Rollout] = {}
         self._index = RolloutIndex()
         self._queue: OrderedDict[str, None] = OrderedDict()
+        self._completions = CompletionLog()
         self._attempts: dict[str, Attempt] = {}
         self._attempts_at: dict[str, list[Attempt]] = {}
         self._deadlines = Deadlines()
@@ -73,6 +75,7 @@ class MemoryTables:
             self._index.move(rollout_id, status)
             if before.status in rules.ROLLOUT_ENDED or status in rules.ROLLOUT_ENDED:
                 self._shelf.mark(rollout_id, ended=status in rules.ROLLOUT_ENDED)
+                self._completions.mark(rollout_id, ended=status in rules.ROLLOUT_ENDED)
             if before.status in rules.ROLLOUT_QUEUED and status not in rules.ROLLOUT_QUEUED:
                 del self._queue[rollout_id]
         if before is not None and before.config is not rollout.config:
@@ -164,6 +167,14 @@ class MemoryTables:
     def queued(self, limit: int) -> list[Rollout]:
         """The first rollouts of the queue."""
         return [self._rollouts[rollout_id] for rollout_id in islice(self._queue, limit)]
+
+    def completed_after(self, number: int) -> tuple[int, str] | None:
+        """The first rollout that ended after the one of this number, with its own number."""
+        return self._completions.after(number)
+
+    def last_completion(self) -> int:
+        """The number of the newest completion."""
+        return self._completions.last
 
     def attempt(self, attempt_id: str) -> Attempt | None:
         """One attempt."""

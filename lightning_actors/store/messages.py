@@ -4,15 +4,15 @@ A method of `LightningStore`, a handler, a route of a server and a method of a c
 Arguments are checked when a message is built. Where a field has the same name as one of `types.Rollout` or
 `types.Attempt`, it means the same.
 
-Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers
-and ``AddResources.publish``, which are ours.
+Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers,
+NextCompletion, GetCompletionCursor and ``AddResources.publish``, which are ours.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, field
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import KW_ONLY, field, replace
+from typing import Any, Literal, Self, TypeVar, cast, get_args
 
 from opentelemetry.sdk.trace import ReadableSpan
 from pydantic import ConfigDict, Field
@@ -26,6 +26,7 @@ from lightning_actors.types import (
     Attempt,
     AttemptedRollout,
     AttemptStatus,
+    Completion,
     EnqueueRolloutRequest,
     FilterLogic,
     NamedResources,
@@ -51,6 +52,7 @@ __all__ = [
     "DequeueRollout",
     "EnqueueManyRollouts",
     "EnqueueRollout",
+    "GetCompletionCursor",
     "GetLatestAttempt",
     "GetLatestResources",
     "GetManySpanSequenceIds",
@@ -59,6 +61,7 @@ __all__ = [
     "GetRolloutById",
     "GetWorkerById",
     "LightningStoreStatistics",
+    "NextCompletion",
     "QueryAttempts",
     "QueryResources",
     "QueryRollouts",
@@ -69,6 +72,7 @@ __all__ = [
     "StartRollout",
     "Statistics",
     "StoreMessage",
+    "StoreWait",
     "UpdateAttempt",
     "UpdateManyWorkers",
     "UpdateResources",
@@ -91,6 +95,19 @@ class StoreMessage(Message[R_co]):
     def reply_type(cls) -> Any:
         """The type of the reply."""
         return get_args(cls.__orig_bases__[0])[0]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType, reportUnknownVariableType]  # kept by Generic at run time
+
+
+class StoreWait(StoreMessage[R_co]):
+    """An operation that waits until it can be answered in full, or for its ``timeout``."""
+
+    __slots__ = ()
+
+    timeout: float | None
+
+    def with_timeout(self, seconds: float | None) -> Self:
+        """The same message that waits so long; None for no limit, 0 for not at all."""
+        copy: Self = replace(cast("Any", self), timeout=seconds)
+        return copy
 
 
 class LightningStoreStatistics(TypedDict, total=False):
@@ -385,7 +402,7 @@ class QuerySpans(StoreMessage[PaginatedResult[Span]]):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class WaitForRollouts(StoreMessage[list[Rollout]]):
+class WaitForRollouts(StoreWait[list[Rollout]]):
     """Wait until all these rollouts have ended, or for ``timeout`` seconds (None: no limit; 0: do not wait).
 
     Answers those that have ended, in the order asked for, each once. Raises RolloutNotFound.
@@ -394,6 +411,25 @@ class WaitForRollouts(StoreMessage[list[Rollout]]):
     _: KW_ONLY
     rollout_ids: Many[str]
     timeout: float | None = Field(default=None, ge=-math.inf)  # anything but NaN
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class NextCompletion(StoreWait[Completion | None]):
+    """Wait for the rollout that ended next after this cursor, or for ``timeout`` seconds (None: no limit).
+
+    ``after`` None stands before all; ``timeout`` 0 does not wait. Rollouts come in the order in which they ended, those
+    of ``step`` included; one that is run again stands where it ended last. Answers None where the time was up. Raises
+    ValueError for a cursor that is none of this store.
+    """
+
+    after: str | None = None
+    _: KW_ONLY
+    timeout: float | None = Field(default=None, ge=-math.inf)  # anything but NaN
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class GetCompletionCursor(StoreMessage[str]):
+    """The cursor that stands after the newest completion: reading from there gives what ends from now on."""
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

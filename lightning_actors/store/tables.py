@@ -56,6 +56,17 @@ class Tables(Protocol):
         """The first rollouts of the queue."""
         ...
 
+    def completed_after(self, number: int) -> tuple[int, str] | None:
+        """The first rollout that ended after the one of this number (0: the very first), with its own number.
+
+        Each rollout stands where it ended last; one that goes on has no place.
+        """
+        ...
+
+    def last_completion(self) -> int:
+        """The number of the newest completion; 0 if there was none."""
+        ...
+
     def attempt(self, attempt_id: str) -> Attempt | None:
         """One attempt; its id is no other attempt's, whatever the rollout."""
         ...

@@ -16,12 +16,13 @@ from __future__ import annotations
 import reprlib
 from typing import Any, Literal, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
 __all__ = [
     "Attempt",
     "AttemptStatus",
     "AttemptedRollout",
+    "Completion",
     "EnqueueRolloutRequest",
     "Record",
     "Rollout",
@@ -197,6 +198,21 @@ class AttemptedRollout(Rollout):
 
 
 _ATTEMPTED_FIELDS = set(AttemptedRollout.model_fields)
+
+
+class Completion(Record):
+    """An ended rollout, and its place in the order in which rollouts ended.
+
+    Attributes:
+        cursor: Stands after this completion; opaque.
+        rollout: The rollout, with its attempt where it has one.
+    """
+
+    cursor: str
+    rollout: SerializeAsAny[Rollout]
+
+    def _summary(self) -> str:
+        return f"{self.cursor} {self.rollout!r}"
 
 
 class EnqueueRolloutRequest(Record):

@@ -101,6 +101,26 @@ async def test_a_waiting_thread_does_not_hold_up_the_loop(in_thread: Any) -> Non
     assert [reply.status for reply in replies] == ["cancelled"]
 
 
+async def test_a_thread_reads_completions_as_they_come(in_thread: Any) -> None:
+    store = InMemoryLightningStore()
+    view = BlockingStore(store)
+    first, second = [await store.enqueue_rollout(task) for task in ("first", "second")]
+    await store.update_rollout(second.rollout_id, status="cancelled")
+    read: list[Any] = []
+
+    def reading() -> None:
+        feed = view.completions()
+        read.extend(rollout.input for rollout, _ in zip(feed, range(2), strict=False))
+        read.append(feed.cursor)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(in_thread, reading)
+        while not store._waiters:
+            await checkpoint()
+        await store.update_rollout(first.rollout_id, status="cancelled")
+    assert read == ["second", "first", await store.get_completion_cursor()]
+
+
 async def test_cancelling_the_host_of_a_thread_ends_its_wait() -> None:
     store = InMemoryLightningStore()
     view = BlockingStore(store)
@@ -110,7 +130,7 @@ async def test_cancelling_the_host_of_a_thread_ends_its_wait() -> None:
         while not store._waiters:
             await checkpoint()
         group.cancel_scope.cancel()
-    assert store._waiters == {}
+    assert not store._waiters
 
 
 async def test_closing_the_view_ends_waits_and_refuses_calls(in_thread: Any) -> None:
@@ -127,7 +147,7 @@ async def test_closing_the_view_ends_waits_and_refuses_calls(in_thread: Any) -> 
         group.start_soon(close_once_it_waits)
         with pytest.raises(StoreError, match="has ended"):
             await in_thread(lambda: view.wait_for_rollouts(rollout_ids=[rollout.rollout_id]))
-    assert store._waiters == {}
+    assert not store._waiters
     with pytest.raises(StoreError, match="no more calls"):
         await in_thread(lambda: view.enqueue_rollout("another"))
     assert (await store.query_rollouts()).total == 1
