@@ -27,7 +27,16 @@ from opentelemetry.sdk.trace import ReadableSpan
 from lightning_actors.log import get_logger
 from lightning_actors.tracer.recording import Recording
 from lightning_actors.tracer.span_log import SpanLog
-from lightning_actors.types import AttributeValue, Event, OtelResource, Span, SpanContext, SpanCoreFields, TraceStatus
+from lightning_actors.types import (
+    AttributeValue,
+    Event,
+    Link,
+    OtelResource,
+    Span,
+    SpanContext,
+    SpanCoreFields,
+    TraceStatus,
+)
 
 __all__ = ["SpanSink", "Trace", "TraceOwner", "current_trace", "last_trace", "remember_last"]
 
@@ -169,6 +178,7 @@ class Trace:
         context: otel.SpanContext | None = None,
         parent: otel.SpanContext | None = None,
         events: Sequence[Event] = (),
+        links: Sequence[Link] = (),
     ) -> Span:
         """Take in a span that no SDK made.
 
@@ -177,6 +187,7 @@ class Trace:
             context: Its own ids; None for new ones.
             parent: The span above it; None for the current span if that is one of this trace, else the root.
             events: What happened within it.
+            links: Spans it points to.
 
         Returns:
             The span, with sequence id 0 until the store gives one.
@@ -186,27 +197,29 @@ class Trace:
         """
         self._check_open(core.name)
         above = parent or self.parent_of_new()
-        own = SpanContext.from_opentelemetry(context or context_below(above))
         start = core.start_time if core.start_time is not None else time.time()
-        span = Span(
-            rollout_id=self.rollout_id,
-            attempt_id=self.attempt_id,
-            sequence_id=0,
-            trace_id=own.trace_id,
-            span_id=own.span_id,
-            parent_id=otel.format_span_id(above.span_id) if above.is_valid else None,
+        span = Span.of(
+            (self.rollout_id, self.attempt_id, 0),
+            self._seen(context or context_below(above)),
+            self._seen(above) if above.is_valid else None,
             name=core.name,
             status=core.status,
             attributes=dict(core.attributes),
             events=list(events),
+            links=list(links),
             start_time=start,
             end_time=core.end_time if core.end_time is not None else start,
-            context=own,
-            parent=SpanContext.from_opentelemetry(above) if above.is_valid else None,
             resource=self.tracer.resource,
         )
         self._append(span)
         return span
+
+    def _seen(self, context: otel.SpanContext) -> SpanContext:
+        """A context as it is stored; spans of one trace share them."""
+        known = self._contexts.get(context.span_id)
+        if known is None:
+            known = self._contexts[context.span_id] = SpanContext.from_opentelemetry(context)
+        return known
 
     def capture(self, span: Span | ReadableSpan) -> Span:
         """Take in a finished span as it is, filed under this trace's ids.

@@ -18,6 +18,8 @@ from opentelemetry.trace.status import Status as SdkStatus
 from pydantic import BaseModel, ConfigDict, Field, WrapValidator
 from pydantic_core import to_json
 
+from lightning_actors.types.trusted import trusted
+
 __all__ = [
     "AttributeValue",
     "Attributes",
@@ -86,15 +88,17 @@ class SpanContext(_Part):
     @classmethod
     def from_opentelemetry(cls, source: otel.SpanContext) -> Self:
         """Read an OpenTelemetry span context."""
-        trace_id, span_id = f"{source.trace_id:032x}", f"{source.span_id:016x}"
-        if not source.is_remote and not source.trace_state:  # nearly always, and it saves a third
-            return cls(trace_id=trace_id, span_id=span_id)
-        return cls(
-            trace_id=trace_id,
-            span_id=span_id,
-            is_remote=source.is_remote,
-            trace_state=dict(source.trace_state.items()),
-        )
+        state = source.trace_state
+        fields = {
+            "trace_id": f"{source.trace_id:032x}",
+            "span_id": f"{source.span_id:016x}",
+            "is_remote": source.is_remote,
+            "trace_state": dict(state.items()) if state else {},
+        }
+        return trusted(cls, _CONTEXT_FIELDS, fields, {})
+
+
+_CONTEXT_FIELDS = set(SpanContext.model_fields)
 
 
 class TraceStatus(_Part):
@@ -263,13 +267,10 @@ class Span(_Part):
         own = _shared(context, known)
         above = _shared(source.parent, known) if source.parent else None
         status, events, links = source.status, source.events, source.links
-        return cls(
-            rollout_id=rollout_id,
-            attempt_id=attempt_id,
-            sequence_id=sequence_id,
-            trace_id=own.trace_id,
-            span_id=own.span_id,
-            parent_id=above.span_id if above else None,
+        return cls.of(
+            (rollout_id, attempt_id, sequence_id),
+            own,
+            above,
             name=source.name,
             status=_UNSET if status.is_unset else TraceStatus.from_opentelemetry(status),
             attributes=_plain(source.attributes),
@@ -277,10 +278,59 @@ class Span(_Part):
             links=[Link.from_opentelemetry(link) for link in links] if links else [],
             start_time=source.start_time / 1e9 if source.start_time else None,
             end_time=source.end_time / 1e9 if source.end_time else None,
-            context=own,
-            parent=above,
             resource=OtelResource.from_opentelemetry(source.resource),
         )
+
+    @classmethod
+    def of(
+        cls,
+        place: tuple[str, str, int],
+        own: SpanContext,
+        above: SpanContext | None,
+        *,
+        name: str,
+        status: TraceStatus,
+        attributes: dict[str, AttributeValue],
+        events: list[Event],
+        links: list[Link],
+        start_time: float | None,
+        end_time: float | None,
+        resource: OtelResource,
+    ) -> Self:
+        """A span of parts that were checked before; trusted, not checked again.
+
+        Args:
+            place: Its rollout, its attempt, and its sequence id (0 lets the store choose).
+            own: Its own context.
+            above: That of the span above it; None at the root.
+            name: What was done.
+            status: How it ended.
+            attributes: What OpenTelemetry allows, by dotted name; the span keeps this dict.
+            events: What happened within it; the span keeps this list.
+            links: Spans it points to; the span keeps this list.
+            start_time: Seconds since the epoch.
+            end_time: Seconds since the epoch.
+            resource: The process it comes from.
+        """
+        fields = {
+            "rollout_id": place[0],
+            "attempt_id": place[1],
+            "sequence_id": place[2],
+            "trace_id": own.trace_id,
+            "span_id": own.span_id,
+            "parent_id": None if above is None else above.span_id,
+            "name": name,
+            "status": status,
+            "attributes": attributes,
+            "events": events,
+            "links": links,
+            "start_time": start_time,
+            "end_time": end_time,
+            "context": own,
+            "parent": above,
+            "resource": resource,
+        }
+        return trusted(cls, _SPAN_FIELDS, fields, {})
 
     @classmethod
     def from_attributes(
@@ -333,6 +383,8 @@ class Span(_Part):
             status=core.status,
         )
 
+
+_SPAN_FIELDS = set(Span.model_fields)
 
 SpanLike = ReadableSpan | Span
 """What the readers of rewards and messages accept."""

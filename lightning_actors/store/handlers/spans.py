@@ -19,7 +19,7 @@ from lightning_actors.store.messages import (
 from lightning_actors.store.paging import Conditions, sorted_and_paged
 from lightning_actors.store.tables import Tables
 from lightning_actors.types import Attempt, PaginatedResult, Rollout, Span, Worker
-from lightning_actors.types.core import evolved
+from lightning_actors.types.trusted import evolved
 
 __all__: list[str] = []
 
