@@ -5,6 +5,16 @@ Importing it configures nothing and starts nothing.
 
 from __future__ import annotations
 
+from lightning_actors.adapter import (
+    Adapter,
+    LlmProxyTraceToTriplet,
+    OtelTraceAdapter,
+    RewardMatchPolicy,
+    TraceAdapter,
+    TracerTraceToTriplet,
+    TraceToMessages,
+    TraceToTripletBase,
+)
 from lightning_actors.algorithm import (
     Algorithm,
     Baseline,
@@ -114,6 +124,7 @@ from lightning_actors.types import (
     TaskInput,
     TraceState,
     TraceStatus,
+    Triplet,
     Worker,
     WorkerStatus,
 )
@@ -126,6 +137,7 @@ __all__ = [
     "ActorCrashed",
     "ActorError",
     "ActorStopped",
+    "Adapter",
     "AgentResultError",
     "Algorithm",
     "AskCircle",
@@ -161,6 +173,7 @@ __all__ = [
     "Link",
     "LitAgent",
     "LitAgentRunner",
+    "LlmProxyTraceToTriplet",
     "MailboxFull",
     "MissingExtra",
     "MissingPlaceholder",
@@ -168,6 +181,7 @@ __all__ = [
     "NamedResources",
     "OperationContext",
     "OtelResource",
+    "OtelTraceAdapter",
     "OtelTracer",
     "PaginatedResult",
     "ParallelWorkerBase",
@@ -180,6 +194,7 @@ __all__ = [
     "ResourcesNotFound",
     "ResourcesUpdate",
     "RestartLimitExceeded",
+    "RewardMatchPolicy",
     "Rollout",
     "RolloutCancelled",
     "RolloutConfig",
@@ -203,10 +218,15 @@ __all__ = [
     "StatusCode",
     "StoreError",
     "TaskInput",
+    "TraceAdapter",
     "TraceState",
     "TraceStatus",
+    "TraceToMessages",
+    "TraceToTripletBase",
     "Tracer",
+    "TracerTraceToTriplet",
     "Trainer",
+    "Triplet",
     "UnhandledMessage",
     "Unset",
     "Worker",

@@ -35,6 +35,7 @@ LAYERS: Final = (
     "attributes",
     "tracer",
     "emitter",
+    "adapter",
     "injection",
     "litagent",
     "detached",

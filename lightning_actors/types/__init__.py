@@ -13,6 +13,7 @@ from lightning_actors.types.core import (
     RolloutMode,
     RolloutStatus,
     TaskInput,
+    Triplet,
     Worker,
     WorkerStatus,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "TaskInput",
     "TraceState",
     "TraceStatus",
+    "Triplet",
     "Worker",
     "WorkerStatus",
 ]

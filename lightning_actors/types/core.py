@@ -32,6 +32,7 @@ __all__ = [
     "RolloutMode",
     "RolloutStatus",
     "TaskInput",
+    "Triplet",
     "Worker",
     "WorkerStatus",
 ]
@@ -192,6 +193,22 @@ class EnqueueRolloutRequest(Record):
     resources_id: str | None = None
     config: RolloutConfig | None = None
     metadata: dict[str, Any] | None = None
+
+
+class Triplet(Record):
+    """One step to learn from: what a model was given, what it said, and what that was worth.
+
+    Attributes:
+        prompt: What the model was given; its form is the adapter's.
+        response: What it said; its form is the adapter's.
+        reward: What that was worth; None where no reward belongs to it.
+        metadata: What else is known of the call, by name.
+    """
+
+    prompt: Any
+    response: Any
+    reward: float | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 
 class Worker(Record):
