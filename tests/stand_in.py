@@ -83,11 +83,12 @@ def _application(stand_in: StandIn, answer: Callable[[Sequence[Message]], str]) 
         except HTTPException as refusal:
             return JSONResponse({"error": {"message": refusal.detail, "type": "stand_in"}}, refusal.status_code)
         usage = _usage(asked["messages"], text)
+        head = {"id": f"chatcmpl-{len(stand_in.requests)}", "created": 0, "model": asked["model"]}
         if asked.get("stream"):
-            return StreamingResponse(_events(asked, text, reason, usage), media_type="text/event-stream")
+            return StreamingResponse(_events(head, asked, text, reason, usage), media_type="text/event-stream")
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
-        return JSONResponse(_head(asked, "chat.completion") | {"choices": [choice], "usage": usage})
+        return JSONResponse(head | {"object": "chat.completion", "choices": [choice], "usage": usage})
 
     async def models(_: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": "stand-in", "object": "model", "created": 0}]})
@@ -115,12 +116,10 @@ def _usage(messages: Sequence[Message], text: str) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": given, "total_tokens": prompt + given}
 
 
-def _head(asked: dict[str, Any], kind: str) -> dict[str, Any]:
-    return {"id": "chatcmpl-stand-in", "object": kind, "created": 0, "model": asked["model"]}
-
-
-def _events(asked: dict[str, Any], text: str, reason: str, usage: dict[str, int]) -> Iterator[str]:
-    head = _head(asked, "chat.completion.chunk")
+def _events(
+    head: dict[str, Any], asked: dict[str, Any], text: str, reason: str, usage: dict[str, int]
+) -> Iterator[str]:
+    head = head | {"object": "chat.completion.chunk"}
     words = text.split(" ")
     parts = [word if at == len(words) - 1 else f"{word} " for at, word in enumerate(words)]
     deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}, *({"content": part} for part in parts)]

@@ -15,6 +15,7 @@ import weakref
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
+from lightning_actors.adapter import TraceAdapter
 from lightning_actors.errors import ConfigError
 from lightning_actors.types import Dataset, NamedResources
 
@@ -34,7 +35,7 @@ class Algorithm(ABC):
 
     _trainer_ref: weakref.ref[Any] | None = None
     _store: LightningStore | BlockingStore | None = None
-    _adapter: Any = None
+    _adapter: TraceAdapter[Any] | None = None
     _llm_proxy: Any = None
     _initial_resources: NamedResources | None = None
 
@@ -119,11 +120,11 @@ class Algorithm(ABC):
             )
         return store
 
-    def set_adapter(self, adapter: Any) -> None:
+    def set_adapter(self, adapter: TraceAdapter[Any]) -> None:
         """Say what turns spans into what this algorithm learns from."""
         self._adapter = adapter
 
-    def get_adapter(self) -> Any:
+    def get_adapter(self) -> TraceAdapter[Any]:
         """What turns spans into what this algorithm learns from.
 
         Raises:
@@ -132,7 +133,7 @@ class Algorithm(ABC):
         return self._required(self._adapter, "adapter")
 
     @property
-    def adapter(self) -> Any:
+    def adapter(self) -> TraceAdapter[Any]:
         """The same as ``get_adapter()``."""
         return self.get_adapter()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from lightning_actors.adapter import TraceAdapter, TracerTraceToTriplet
 from lightning_actors.algorithm import Algorithm, Baseline, FastAlgorithm
 from lightning_actors.components import ComponentSpec, build_component
 from lightning_actors.detached import DaemonThreads
@@ -53,7 +54,8 @@ class Trainer:
         max_rollouts: How many rollouts each runner takes at most; None for no limit.
         initial_resources: Resources by name, the latest in the store before the first task.
         tracer: Records the rollouts; OtelTracer by default.
-        adapter: Given to the algorithm, which turns spans into what it learns from with it.
+        adapter: Given to the algorithm, which turns spans into what it learns from with it; TracerTraceToTriplet by
+            default, and a dict without ``type`` holds its options.
         store: Remembers the run; InMemoryLightningStore by default. Readable as ``trainer.store`` after the run.
         runner: LitAgentRunner by default; its options hold for the whole pool.
         algorithm: What learns. ``fit`` needs one; ``dev`` takes a FastAlgorithm, Baseline by default.
@@ -79,7 +81,7 @@ class Trainer:
         max_rollouts: int | None = None,
         initial_resources: Mapping[str, Resource] | None = None,
         tracer: ComponentSpec[Tracer] = None,
-        adapter: ComponentSpec[Any] = None,
+        adapter: ComponentSpec[TraceAdapter[Any]] = None,
         store: ComponentSpec[LightningStore] = None,
         runner: ComponentSpec[LitAgentRunner[Any]] = None,
         algorithm: ComponentSpec[Algorithm] = None,
@@ -107,7 +109,13 @@ class Trainer:
             tracer, expected_type=Tracer, spec_name="tracer", default_factory=OtelTracer
         )
         self.algorithm: Algorithm | None = build_component(algorithm, expected_type=Algorithm, spec_name="algorithm")
-        self.adapter: Any = build_component(adapter, expected_type=object, spec_name="adapter")
+        self.adapter: TraceAdapter[Any] = build_component(
+            adapter,
+            expected_type=TraceAdapter,
+            spec_name="adapter",
+            default_factory=TracerTraceToTriplet,
+            dict_default_cls=TracerTraceToTriplet,
+        )
         self.llm_proxy = llm_proxy
         self._is_running = False
         self.runner: LitAgentRunner[Any] = build_component(
@@ -260,8 +268,7 @@ class Trainer:
         def make() -> Run:
             algorithm.set_initial_resources(self.initial_resources)
             algorithm.set_llm_proxy(self.llm_proxy)
-            if self.adapter is not None:
-                algorithm.set_adapter(self.adapter)
+            algorithm.set_adapter(self.adapter)
             limit = self.max_threads or min(self.n_workers, self.runner.max_threads)
             if not agent.is_async() and limit < self.n_workers:
                 log.warning("sync_agents_share_threads", threads=limit, n_workers=self.n_workers, option="max_threads")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lightning_actors.adapter import TraceToMessages
 from lightning_actors.algorithm import Algorithm
 from lightning_actors.errors import ConfigError
 from lightning_actors.store.blocking import BlockingStore
@@ -50,7 +51,7 @@ def test_an_algorithm_without_run_cannot_be_made() -> None:
 
 
 def test_what_was_set_is_there_under_both_names() -> None:
-    algorithm, store, adapter, proxy = Async(), InMemoryLightningStore(), object(), object()
+    algorithm, store, adapter, proxy = Async(), InMemoryLightningStore(), TraceToMessages(), object()
     prompt = {"prompt": PromptTemplate(template="{task}", engine="f-string")}
     algorithm.set_store(store)
     algorithm.set_adapter(adapter)

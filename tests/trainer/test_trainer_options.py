@@ -38,6 +38,7 @@ def test_everything_has_a_default() -> None:
     assert isinstance(trainer.tracer, agl.OtelTracer)
     assert isinstance(trainer.store, InMemoryLightningStore)
     assert isinstance(trainer.runner, agl.LitAgentRunner)
+    assert isinstance(trainer.adapter, agl.TracerTraceToTriplet)
     assert trainer.algorithm is None
     assert trainer.max_rollouts is None
     assert trainer.hooks == ()
@@ -160,6 +161,20 @@ def test_a_runner_of_ones_own_is_given_the_trainers_tracer() -> None:
         assert trainer.runner.max_rollouts == 7
 
 
+def test_an_adapter_may_be_a_dict_of_the_defaults_options() -> None:
+    adapter = agl.Trainer(adapter={"repair_hierarchy": False, "reward_match": "first_sibling"}).adapter
+    assert isinstance(adapter, agl.TracerTraceToTriplet)
+    assert adapter.repair_hierarchy is False
+    assert adapter.reward_match is agl.RewardMatchPolicy.FIRST_SIBLING
+    other = agl.Trainer(adapter={"type": "lightning_actors.adapter:TraceToMessages"}).adapter
+    assert isinstance(other, agl.TraceToMessages)
+
+
+def test_what_is_no_adapter_is_refused() -> None:
+    with pytest.raises(TypeError, match="adapter must be a TraceAdapter"):
+        make(adapter=agl.DummyTracer)
+
+
 def test_one_hook_or_several() -> None:
     first, second = agl.Hook(), agl.Hook()
     assert agl.Trainer(hooks=first).hooks == (first,)
@@ -168,7 +183,7 @@ def test_one_hook_or_several() -> None:
 
 def test_what_the_algorithm_is_given() -> None:
     seen: dict[str, Any] = {}
-    adapter, proxy = object(), object()
+    adapter, proxy = agl.TraceToMessages(), object()
     resources = {"main": agl.PromptTemplate(template="x", engine="f-string")}
 
     class Curious(agl.Algorithm):
