@@ -15,15 +15,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from lightning_actors.attributes import filter_and_unflatten_attributes
+from lightning_actors.adapter import ChatMessage, LLMCall, read_call
+from lightning_actors.adapter.span_tree import span_forest
 from lightning_actors.emitter import get_message_value, get_reward_value, get_rewards_from_span
 from lightning_actors.semconv import AGL_EXCEPTION, AGL_OPERATION, LightningSpanAttributes
 from lightning_actors.types import Span
 
-__all__ = ["SpanNode", "render_span_tree", "span_forest", "walk"]
+__all__ = ["render_span_tree", "walk"]
 
 _FEWEST: Final = 40
 _DEFAULT: Final = 100
@@ -42,56 +42,6 @@ _SILENT: Final = (
     "traceloop.",
     "error.type",
 )
-
-
-@dataclass
-class SpanNode:
-    """A span and those below it, by start time."""
-
-    span: Span
-    children: list[SpanNode] = field(default_factory=list["SpanNode"])
-
-
-def span_forest(spans: Sequence[Span]) -> list[SpanNode]:
-    """The spans as trees by their parent ids.
-
-    A span whose parent is not among them stands at the top, as do those in a circle of parents. Of spans with the same
-    id the last one holds the children.
-
-    Args:
-        spans: The spans of one attempt, in any order.
-
-    Returns:
-        The roots, by start time and then by place in the list.
-    """
-    nodes = [SpanNode(span) for span in spans]
-    by_id = {node.span.span_id: node for node in nodes}
-    roots: list[SpanNode] = []
-    for node in nodes:
-        above = by_id.get(node.span.parent_id or "")
-        if above is None or _is_below(above, node, by_id):
-            roots.append(node)
-        else:
-            above.children.append(node)
-    for node in nodes:
-        node.children.sort(key=_start)
-    return sorted(roots, key=_start)
-
-
-def _is_below(node: SpanNode, other: SpanNode, by_id: Mapping[str, SpanNode]) -> bool:
-    """Whether going up from a node leads to the other, or in a circle."""
-    seen: set[str] = set()
-    current: SpanNode | None = node
-    while current is not None:
-        if current is other or current.span.span_id in seen:
-            return True
-        seen.add(current.span.span_id)
-        current = by_id.get(current.span.parent_id or "")
-    return False
-
-
-def _start(node: SpanNode) -> float:
-    return node.span.start_time or float("inf")
 
 
 def walk(spans: Sequence[Span]) -> Iterator[tuple[str, str, Span]]:
@@ -125,8 +75,11 @@ def render_span_tree(spans: Sequence[Span], *, width: int | None = None) -> str:
     columns = max(width if width is not None else shutil.get_terminal_size((_DEFAULT, 24)).columns, _FEWEST)
     lines: list[str] = []
     for first, rest, span in walk(spans):
-        lines.append(_fitted(_indented(first, columns) + headline(span), columns))
-        lines.extend(_fitted(_indented(rest, columns) + "  " + line, columns) for line in details(span))
+        call, complaint = _call(span)
+        lines.append(_fitted(_indented(first, columns) + headline(span, call), columns))
+        lines.extend(
+            _fitted(_indented(rest, columns) + "  " + line, columns) for line in (*details(span, call), *complaint)
+        )
     return "\n".join(lines) if lines else "(no spans)"
 
 
@@ -149,12 +102,25 @@ def _one_line(text: str) -> str:
     )
 
 
-def headline(span: Span) -> str:
-    """A span in one line: name, duration, how it failed, and what matters most of its attributes."""
+def _call(span: Span) -> tuple[LLMCall | None, list[str]]:
+    """The call of a model that a span tells of, and a line that says why it cannot be read."""
+    try:
+        return read_call(span), []
+    except ValueError as error:  # a report shows what there is
+        return None, [f"! {error}"]
+
+
+def headline(span: Span, call: LLMCall | None = None) -> str:
+    """A span in one line: name, duration, how it failed, and what matters most of its attributes.
+
+    Args:
+        span: The span.
+        call: The call of a model that it tells of, if it does.
+    """
     parts = [_title(span), _duration(span)]
     if span.status.status_code == "ERROR":
         parts.append(f"ERROR {span.status.description or ''}".rstrip())
-    parts.extend(_model_facts(span.attributes))
+    parts.extend(_model_facts(call) if call is not None else [])
     parts.extend(_other_facts(span.attributes))
     return "  ".join(part for part in parts if part)
 
@@ -197,15 +163,10 @@ def _duration(span: Span) -> str:
     return f"{seconds:.2f}s"
 
 
-def _model_facts(attributes: Mapping[str, Any]) -> list[str]:
-    taken = attributes.get("gen_ai.usage.input_tokens", attributes.get("llm.token_count.prompt"))
-    given = attributes.get("gen_ai.usage.output_tokens", attributes.get("llm.token_count.completion"))
+def _model_facts(call: LLMCall) -> list[str]:
+    taken, given = call.input_tokens, call.output_tokens
     facts = [f"tokens {taken}+{given}"] if taken is not None and given is not None else []
-    reasons = attributes.get("gen_ai.response.finish_reasons")
-    if isinstance(reasons, (list, tuple)):
-        odd = [str(reason) for reason in cast("Sequence[object]", reasons) if reason != "stop"]
-        facts.extend(f"finish {reason}" for reason in odd)
-    return facts
+    return facts + [f"finish {reason}" for reason in call.finish_reasons if reason not in {"", "stop"}]
 
 
 def _other_facts(attributes: Mapping[str, Any]) -> list[str]:
@@ -217,10 +178,15 @@ def _short(value: object, most: int = 40) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def details(span: Span) -> list[str]:
-    """Further lines of a span: what went into an operation or a model and what came out, and events."""
-    lines = [f"← {role}: {text}" for role, text in _messages(span.attributes, _PROMPTS)]
-    lines += [f"→ {role}: {text}" for role, text in _messages(span.attributes, _ANSWERS)]
+def details(span: Span, call: LLMCall | None = None) -> list[str]:
+    """Further lines of a span: what went into an operation or a model and what came out, and events.
+
+    Args:
+        span: The span.
+        call: The call of a model that it tells of, if it does.
+    """
+    lines = [f"← {_spoken(message)}" for message in (call.prompt if call is not None else ())]
+    lines += [f"→ {_spoken(message)}" for message in (call.answers if call is not None else ())]
     lines += [f"← {text}" for text in _operation(span, LightningSpanAttributes.OPERATION_INPUT.value)]
     lines += [f"→ {text}" for text in _operation(span, LightningSpanAttributes.OPERATION_OUTPUT.value)]
     lines += [f"! {event.name}" for event in span.events if event.name != "exception"]
@@ -244,57 +210,7 @@ def _operation(span: Span, prefix: str) -> list[str]:
     return [", ".join(f"{key}={_short(value)}" if key else _short(value, 200) for key, value in below.items())]
 
 
-# JSON in one attribute (GenAI conventions), or an attribute for each message and field (OpenInference, OpenLLMetry).
-_PROMPTS: Final = ("gen_ai.input.messages", "llm.input_messages", "gen_ai.prompt")
-_ANSWERS: Final = ("gen_ai.output.messages", "llm.output_messages", "gen_ai.completion")
-
-
-def _messages(attributes: Mapping[str, Any], keys: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for key in keys:
-        found = _message_list(attributes, key)
-        if found:
-            for message in found:
-                yield _role_and_text(message)
-            return
-
-
-def _message_list(attributes: Mapping[str, Any], key: str) -> list[Any]:
-    whole = attributes.get(key)
-    try:
-        found = json.loads(whole) if isinstance(whole, str) else filter_and_unflatten_attributes(attributes, key)
-    except ValueError:  # not ours to judge: it is shown as no messages
-        return []
-    if isinstance(found, Mapping):
-        return list(cast("Mapping[str, Any]", found).values())
-    return cast("list[Any]", found) if isinstance(found, list) else []
-
-
-def _role_and_text(message: object) -> tuple[str, str]:
-    if not isinstance(message, Mapping):
-        return "?", str(message)
-    told = cast("Mapping[str, Any]", message)
-    inner = told.get("message", told)  # OpenInference puts role and content one level down
-    told = cast("Mapping[str, Any]", inner) if isinstance(inner, Mapping) else told
-    content = told.get("content", told.get("parts", ""))
-    calls = told.get("tool_calls")
-    text = _text_of(content) + (f" tool calls {json.dumps(calls, default=str)}" if calls else "")
-    return str(told.get("role", "?")), text.strip()
-
-
-def _text_of(content: object) -> str:
-    """The text in a message's content, which may be a string or a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, Sequence):
-        return " ".join(_text_of_part(part) for part in cast("Sequence[object]", content))
-    return "" if content is None else json.dumps(content, default=str)
-
-
-def _text_of_part(part: object) -> str:
-    if isinstance(part, Mapping):
-        told = cast("Mapping[str, Any]", part)
-        for key in ("content", "text"):
-            if isinstance(told.get(key), str):
-                return str(told[key])
-        return json.dumps(told, default=str)
-    return str(part)
+def _spoken(message: ChatMessage) -> str:
+    """A message in one line: role, text, what it shows and what it wants called."""
+    calls = [f"{call.name}({call.arguments})" for call in message.tool_calls]
+    return " ".join(part for part in (f"{message.role}:", message.text, *message.image_urls, *calls) if part)
