@@ -6,7 +6,7 @@ Span ── dialects/ ──→ LLMCall ──┬─ TraceToMessages ───�
                                 └─ LlmProxyTraceToTriplet ─→ Triplet of token ids, rewards matched by sequence id
 ```
 
-Only the dialects know attributes by name; the adapters work on what they read.
+Only the dialects and `agent_name` know attributes by name; the adapters work on what they read.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from lightning_actors.adapter.span_tree import SpanNode
+from lightning_actors.adapter.span_tree import SpanNode, begun
 
 __all__ = ["Interval", "repaired", "tightest"]
 
@@ -55,6 +55,8 @@ def repaired(roots: list[SpanNode], can_host: Callable[[SpanNode], bool]) -> lis
         if (host := homes.get(id(node))) is not None:
             node.parent = host
             host.children.append(node)
+    for host in {id(host): host for host in homes.values()}.values():
+        host.children.sort(key=begun)
     if top is None:
         return staying
     top.children = staying

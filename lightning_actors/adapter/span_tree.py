@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lightning_actors.types import Span
 
-__all__ = ["SpanNode", "span_forest", "top_down"]
+__all__ = ["SpanNode", "begun", "span_forest", "top_down"]
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ def span_forest(spans: Sequence[Span]) -> list[SpanNode]:
         node.parent = by_id.get(node.span.parent_id or "")
     _cut_circles(nodes)
     roots: list[SpanNode] = []
-    for node in sorted(nodes, key=_start):  # sorted once, so that children are too
+    for node in sorted(nodes, key=begun):  # sorted once, so that children are too
         (roots if node.parent is None else node.parent.children).append(node)
     return roots
 
@@ -66,5 +66,6 @@ def top_down(roots: Sequence[SpanNode]) -> Iterator[SpanNode]:
         waiting.extend(reversed(node.children))
 
 
-def _start(node: SpanNode) -> float:
+def begun(node: SpanNode) -> float:
+    """When a span began; without a time, after all others."""
     return float("inf") if node.span.start_time is None else node.span.start_time

@@ -153,6 +153,12 @@ def test_agentops_functions_are_tools_and_no_options() -> None:
     assert call.request == {"model": "m"}
 
 
+def test_tool_calls_may_be_one_json_text() -> None:
+    written = json.dumps([{"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}])
+    call = read({"gen_ai.completion.0.tool_calls": written})
+    assert call.answers == (ChatMessage("assistant", None, (ToolCall("c", "look", "{}"),)),)
+
+
 def test_roles_that_are_not_said_are_those_one_expects() -> None:
     call = read({"gen_ai.prompt.0.content": "Hi", "gen_ai.completion.0.content": "Ho"})
     assert (call.prompt, call.answers) == ((ChatMessage("user", "Hi"),), (ChatMessage("assistant", "Ho"),))
@@ -187,6 +193,12 @@ def test_a_litellm_request_is_read_with_its_token_ids() -> None:
     call = read(attributes, "litellm_request")
     assert call.prompt == (ChatMessage("user", "Hi"),)
     assert (call.prompt_token_ids, call.response_token_ids) == ((1, 2), (3,))
+
+
+def test_litellm_writes_what_is_not_there_as_none() -> None:
+    names = ("prompt_token_ids", "response_token_ids", "tools", "messages")
+    call = read({f"llm.hosted_vllm.{name}": "None" for name in names}, "raw_gen_ai_request")
+    assert call == LLMCall(call.span)
 
 
 def test_litellm_token_ids_may_stand_in_the_choices() -> None:

@@ -35,6 +35,11 @@ def test_what_stands_right_below_the_one_root_goes_to_the_shortest_span_around_i
     assert after_repair(ROOT, *spans)["x"] == "step"
 
 
+def test_siblings_still_stand_in_order_of_start() -> None:
+    spans = [make_span("agent", "root", (1, 50)), make_span("late", "agent", (9, 10)), make_span("x", "root", (3, 4))]
+    assert list(after_repair(ROOT, *spans)) == ["root", "agent", "x", "late"]
+
+
 def test_with_several_roots_those_are_what_floats() -> None:
     spans = [make_span("agent", at=(0, 50)), make_span("step", "agent", (10, 20)), make_span("x", "gone", (12, 15))]
     assert after_repair(*spans) == {"agent": None, "step": "agent", "x": "step"}

@@ -131,6 +131,8 @@ class SpanFields:
         if found is None:
             return None
         ids = self.literal(key, found) if isinstance(found, str) else found
+        if ids is None:  # written as text
+            return None
         if isinstance(ids, (list, tuple)) and ids and isinstance(ids[0], (list, tuple)):
             ids = cast("Sequence[object]", ids)[0]
         if not isinstance(ids, (list, tuple)) or not all(type(one) is int for one in cast("Sequence[object]", ids)):

@@ -45,7 +45,8 @@ def _raw(fields: SpanFields) -> LLMCall:
     prefix = f"llm.{provider}"
     body = cast("dict[str, Any]", providers.get(provider, {}))
     choices = _literals(fields, prefix, body, "choices")
-    usage: Any = fields.literal(f"{prefix}.usage", body["usage"]) if isinstance(body.get("usage"), str) else {}
+    usage = str(body.get("usage", ""))
+    counts: Any = fields.literal(f"{prefix}.usage", usage) if usage.startswith("{") else {}  # or an object's repr
     said = [fields.object(f"{prefix}.choices message", choice.get("message") or {}) for choice in choices]
     first: Fields = choices[0] if choices else {}
     logprobs = fields.object(f"{prefix}.choices logprobs", first.get("logprobs") or {})
@@ -61,8 +62,8 @@ def _raw(fields: SpanFields) -> LLMCall:
         request={"model": body["model"]} if "model" in body else {},
         response_id=str(body["id"]) if body.get("id") else fields.text("gen_ai.response.id"),
         response_model=str(body["model"]) if "model" in body else None,
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
+        input_tokens=_count(counts, "prompt_tokens"),
+        output_tokens=_count(counts, "completion_tokens"),
         prompt_token_ids=fields.token_ids(f"{prefix}.prompt_token_ids", body.get("prompt_token_ids")),
         response_token_ids=fields.token_ids(f"{prefix}.response_token_ids", body.get("response_token_ids"))
         or fields.token_ids(f"{prefix}.choices token_ids", first.get("token_ids")),

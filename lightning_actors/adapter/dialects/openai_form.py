@@ -85,12 +85,13 @@ def message_of(fields: SpanFields, key: str, written: Fields, role: str) -> Chat
         content = content_of(parts_of(parts))
     elif content is not None and not isinstance(content, str):
         content = json_written(content)
-    calls = written.get("tool_calls") or {}
-    calls = fields.listed(f"{key}.tool_calls", fields.parsed(key, calls) if isinstance(calls, str) else calls)
+    wanted: Any = written.get("tool_calls") or []
+    where = f"{key}.tool_calls"
+    calls = fields.listed(where, fields.parsed(where, wanted) if isinstance(wanted, str) else wanted)
     return ChatMessage(
         role=str(written.get("role") or role),
         content=content,
-        tool_calls=tuple(tool_call_of(fields, f"{key}.tool_calls.{at}", call) for at, call in enumerate(calls)),
+        tool_calls=tuple(tool_call_of(fields, f"{where}.{at}", call) for at, call in enumerate(calls)),
         tool_call_id=_optional(written.get("tool_call_id")),
         name=_optional(written.get("name")),
         reasoning=_optional(written.get("reasoning_content", written.get("reasoning"))),
