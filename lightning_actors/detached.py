@@ -99,11 +99,12 @@ class DetachedCallEnded(Exception):
 class DetachedCall(Generic[R]):
     """A call under way outside any task group; its result or error is a value."""
 
-    __slots__ = ("_value", "error", "finished", "name", "on_cancel", "on_finish")
+    __slots__ = ("_value", "error", "finished", "has_begun", "name", "on_cancel", "on_finish")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.finished = anyio.Event()
+        self.has_begun = False
         self.error: BaseException | None = None
         self._value: R | None = None
         self.on_cancel: Callable[[], object] | None = None
@@ -164,11 +165,12 @@ def detached_task(
     call: DetachedCall[R] = DetachedCall(name)
     token = current_token()
     start = _start_on_trio if token.backend_class.__module__.endswith("_trio") else _start_on_asyncio
-    start(call, function, args, context or copy_context())
+    start(call, function, args, context)
     return call
 
 
 async def _run(call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...]) -> None:
+    call.has_begun = True
     try:
         value = await function(*args)
     except BaseException as error:  # noqa: BLE001 - boundary: whatever the call raises is its result, SystemExit included
@@ -194,19 +196,23 @@ def is_in_detached_task(frame: FrameType | None) -> bool:
 
 
 def _start_on_asyncio(
-    call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...], context: Context
+    call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...], context: Context | None
 ) -> None:
     # asyncio itself, because anyio has no task outside a task group
     from asyncio import CancelledError, get_running_loop  # noqa: PLC0415 - only where this backend runs
 
     task = get_running_loop().create_task(_run(call, function, args), name=call.name, context=context)
-    # A task that is cancelled before its first step never runs at all, and so could not say how it ended.
-    task.add_done_callback(lambda _: call.settle(None, CancelledError()))
-    call.on_cancel = task.cancel
+
+    def cancel() -> None:
+        if not call.has_begun:  # a task that is cancelled before its first step could not say how it ended
+            task.add_done_callback(lambda _: call.settle(None, CancelledError()))
+        task.cancel()
+
+    call.on_cancel = cancel
 
 
 def _start_on_trio(
-    call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...], context: Context
+    call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...], context: Context | None
 ) -> None:
     import trio  # noqa: PLC0415 - only where this backend runs
 
@@ -217,7 +223,7 @@ def _start_on_trio(
         with scope:
             await _run(call, function, args)
 
-    trio.lowlevel.spawn_system_task(within, name=call.name, context=context)
+    trio.lowlevel.spawn_system_task(within, name=call.name, context=context or copy_context())
 
 
 class _Worker(threading.Thread):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import Parameter
 from types import SimpleNamespace
 from typing import Any, Final, get_type_hints
@@ -31,22 +31,24 @@ class Function:
         name: What to call it in messages.
         parameters: Its parameters in order, those of a bound method without ``self``; ``*args`` and ``**kwargs`` too.
         is_async: Whether calling it gives something to await.
+        named: The parameters without ``*args`` and ``**kwargs``, which are given nothing.
     """
 
     call: Callable[..., Any]
     name: str
     parameters: tuple[Parameter, ...]
     is_async: bool
+    named: tuple[Parameter, ...] = field(init=False)
 
-    def named(self) -> tuple[Parameter, ...]:
-        """The parameters without ``*args`` and ``**kwargs``, which are given nothing."""
-        return tuple(parameter for parameter in self.parameters if parameter.kind not in _UNNAMED)
+    def __post_init__(self) -> None:
+        named = tuple(parameter for parameter in self.parameters if parameter.kind not in _UNNAMED)
+        object.__setattr__(self, "named", named)  # asked for at every call
 
     def invoke(self, values: Mapping[str, Any]) -> Any:
         """Call it with these values by parameter name; parameters without a value take their defaults."""
         positional: list[Any] = []
         keywords: dict[str, Any] = {}
-        for parameter in self.named():
+        for parameter in self.named:
             if parameter.kind is Parameter.POSITIONAL_ONLY:
                 positional.append(values.get(parameter.name, parameter.default))
             elif parameter.name in values:

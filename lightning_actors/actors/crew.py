@@ -74,17 +74,23 @@ class Crew:
         message: Any,
         ask: Ask[Any] | None,
     ) -> None:
-        async def call() -> None:
-            value = await handler(actor, message)
-            if ask is not None:
-                ask.answer(value)
-
+        scope = turn.scope
+        assert scope is not None  # noqa: S101  # set when the turn was enlisted
+        error: BaseException | None = None
+        current_turn.set(turn)
         try:
-            if ask is None and turn.scope is not None and turn.scope.cancel_called:  # it never got to run
-                reason = "stopped" if self.mailbox.closed else "crashed"
-                self.mailbox.bury(DeadLetter(self.mailbox.name, message, reason))
-                return
-            error = await self._guard(turn, call)
+            with scope:
+                if not scope.cancel_called:
+                    try:
+                        value = await handler(actor, message)
+                    except BaseException as raised:  # noqa: BLE001  # the boundary of the actor's tasks
+                        error = tell_apart(raised, self.mailbox.name)
+                    else:
+                        if ask is not None:
+                            ask.answer(value)
+                elif ask is None:  # it never got to run
+                    reason = "stopped" if self.mailbox.closed else "crashed"
+                    self.mailbox.bury(DeadLetter(self.mailbox.name, message, reason))
             if error is None:
                 return
             if ask is not None and isinstance(error, Exception):

@@ -75,7 +75,7 @@ class FunctionalAlgorithm(Algorithm, Generic[P, R]):
             ConfigError: The function wants what was not set.
         """
         datasets: dict[str, Any] = {"train_dataset": train_dataset, "val_dataset": val_dataset}
-        parameters = {parameter.name: parameter for parameter in self._function.named()}
+        parameters = {parameter.name: parameter for parameter in self._function.named}
         for name, dataset in datasets.items():
             if dataset is not None and name not in parameters:
                 raise TypeError(
@@ -126,7 +126,7 @@ def algo(func: Callable[P, R]) -> FunctionalAlgorithm[P, R]:
 
 def _checked(function: Function) -> Function:
     refuse = _refusal(function)
-    for parameter in function.named():
+    for parameter in function.named:
         if parameter.name not in _DATASETS and parameter.name not in _GETTERS and not has_value(parameter):
             raise refuse(f"nothing is known to give to its parameter {parameter.name!r}")
     return function

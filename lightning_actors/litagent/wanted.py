@@ -105,7 +105,7 @@ def wants(function: Function, refuse: Refuse) -> tuple[str, tuple[Wanted, ...]]:
     Raises:
         Exception: What ``refuse`` made: the first parameter is not the task, or another one can be given nothing.
     """
-    task, *others = function.named() or (None,)
+    task, *others = function.named or (None,)
     if task is None or task.kind is Parameter.KEYWORD_ONLY or function.parameters[0] is not task:
         unclear = " (a decorator that wraps a function should use functools.wraps)" if function.parameters else ""
         raise refuse(f"its first parameter is not the task{unclear}")

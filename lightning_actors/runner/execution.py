@@ -24,7 +24,7 @@ from lightning_actors.log import get_logger
 from lightning_actors.runner.result import record_result
 from lightning_actors.runner.rig import Rig, is_cancelled
 from lightning_actors.store import UNSET
-from lightning_actors.store.messages import UpdateAttempt, UpdateRollout
+from lightning_actors.store.messages import GetLatestResources, GetResourcesById, UpdateAttempt, UpdateRollout
 from lightning_actors.tracer import Trace
 from lightning_actors.types import AttemptedRollout, AttemptStatus, NamedResources, Span
 
@@ -172,11 +172,12 @@ class AttemptRun:
 
     async def _begin(self) -> BaseException | None:
         attempt = self.rollout.attempt
-        try:
-            await self._rig.store.update_attempt(attempt.rollout_id, attempt.attempt_id, status="running")
-        except InvalidTransition as error:
-            self._stop_reason = self._stop_reason or error.before
-            return self._stop_error()
+        if attempt.status != "running":
+            try:
+                await self._rig.ask(UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="running"))
+            except InvalidTransition as error:
+                self._stop_reason = self._stop_reason or error.before
+                return self._stop_error()
         self._has_begun = True
         return None
 
@@ -195,10 +196,11 @@ class AttemptRun:
                 raise
             error = self._told_apart(raised)
         finally:
-            with anyio.CancelScope() as self._scope:  # what stops the agent also stops a hook that does not end
-                if self._stop_reason is not None:
-                    self._scope.cancel()
-                await self._after()
+            if self._rig.hooks:
+                with anyio.CancelScope() as self._scope:  # what stops the agent also stops a hook that does not end
+                    if self._stop_reason is not None:
+                        self._scope.cancel()
+                    await self._after()
             self._scope = None
         return error if self._stop_reason is None else self._stop_error()
 
@@ -207,10 +209,11 @@ class AttemptRun:
         if self._stop_reason is not None:
             return
         resources = await self._wanted_resources()
-        await rig.call_hooks(
-            "on_rollout_start",
-            lambda hook: hook.on_rollout_start(agent=rig.agent, runner=rig.runner, rollout=rollout),
-        )
+        if rig.hooks:
+            await rig.call_hooks(
+                "on_rollout_start",
+                lambda hook: hook.on_rollout_start(agent=rig.agent, runner=rig.runner, rollout=rollout),
+            )
         await self._traced(resources)
 
     async def _after(self) -> None:
@@ -224,11 +227,9 @@ class AttemptRun:
     async def _wanted_resources(self) -> NamedResources:
         if self._resources is not None:
             return dict(self._resources)
-        store, resources_id = self._rig.store, self.rollout.resources_id
-        if resources_id is not None:
-            update = await store.get_resources_by_id(resources_id)
-        else:
-            update = await store.get_latest_resources()
+        resources_id = self.rollout.resources_id
+        wanted = GetLatestResources() if resources_id is None else GetResourcesById(resources_id)
+        update = await self._rig.ask(wanted)
         return {} if update is None else dict(update.resources)
 
     async def _traced(self, resources: NamedResources) -> None:
@@ -237,29 +238,36 @@ class AttemptRun:
             store=rig.store, rollout_id=rollout.rollout_id, attempt_id=rollout.attempt.attempt_id
         ) as trace:
             self._trace = trace
-            try:
-                await rig.call_hooks(
-                    "on_trace_start",
-                    lambda hook: hook.on_trace_start(
-                        agent=rig.agent, runner=rig.runner, tracer=rig.tracer, rollout=rollout
-                    ),
-                )
+            if rig.hooks:
+                await self._watched_by_hooks(trace, resources)
+            else:
                 record_result(trace, await self._call_agent(resources), rollout.rollout_id)
-            finally:
-                await rig.call_last_hooks(
-                    "on_trace_end",
-                    lambda hook: hook.on_trace_end(
-                        agent=rig.agent, runner=rig.runner, tracer=rig.tracer, rollout=rollout
-                    ),
-                )
+
+    async def _watched_by_hooks(self, trace: Trace, resources: NamedResources) -> None:
+        rig, rollout = self._rig, self.rollout
+        try:
+            await rig.call_hooks(
+                "on_trace_start",
+                lambda hook: hook.on_trace_start(
+                    agent=rig.agent, runner=rig.runner, tracer=rig.tracer, rollout=rollout
+                ),
+            )
+            record_result(trace, await self._call_agent(resources), rollout.rollout_id)
+        finally:
+            await rig.call_last_hooks(
+                "on_trace_end",
+                lambda hook: hook.on_trace_end(agent=rig.agent, runner=rig.runner, tracer=rig.tracer, rollout=rollout),
+            )
 
     async def _call_agent(self, resources: NamedResources) -> Any:
-        await self._rig.unless_aborted()
+        if self._rig.aborting.is_set():
+            await self._rig.unless_aborted()
         call = await self._start_agent(resources)
         self._rig.calls.add(call)
         try:
             await call.finished.wait()
-            await self._rig.unless_aborted()
+            if self._rig.aborting.is_set():
+                await self._rig.unless_aborted()
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._end_agent(call)
@@ -315,7 +323,7 @@ class AttemptRun:
         self._verdict = self._judged(error)
         for pause in (*_REPORT_AGAIN, None):
             try:
-                await self._rig.store.ask(self._verdict)
+                await self._rig.ask(self._verdict)
             except InvalidTransition as refused:
                 self._stop(refused.before)
             except Exception as failure:

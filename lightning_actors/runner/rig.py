@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
-from lightning_actors.actors import Clock, SystemClock
+from lightning_actors.actors import Clock, Message, SystemClock
 from lightning_actors.detached import DaemonThreads, DetachedCall
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
+from lightning_actors.store.api import AtOnce
 from lightning_actors.tracer import Tracer
 from lightning_actors.types import Hook
 
 __all__ = ["Rig", "is_cancelled"]
+
+R = TypeVar("R")
 
 log = get_logger("lightning_actors.runner")
 
@@ -58,6 +62,15 @@ class Rig:
     closing: threading.Event = field(default_factory=threading.Event)
     aborting: threading.Event = field(default_factory=threading.Event)
     left_behind: list[str] = field(default_factory=list[str])
+
+    @functools.cached_property
+    def at_once(self) -> AtOnce | None:
+        """What carries out the store's operations without await; None where it has to be awaited."""
+        return self.store.at_once
+
+    async def ask(self, message: Message[R]) -> R:
+        """Have the store carry out an operation that does not wait."""
+        return await self.store.ask(message) if self.at_once is None else self.at_once(message)
 
     def seeing(self, store: LightningStore) -> Rig:
         """The same rig with another view of the store; counts and threads are shared."""

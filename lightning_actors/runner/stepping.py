@@ -22,6 +22,7 @@ from lightning_actors.runner.known_resources import KnownResources, checked_reso
 from lightning_actors.runner.rig import Rig
 from lightning_actors.runner.stop_event import is_set, when_set
 from lightning_actors.store import LightningStore
+from lightning_actors.store.messages import GetRolloutById, StartRollout
 from lightning_actors.tracer import remember_last
 from lightning_actors.types import AttemptedRollout, NamedResources, Resource, Rollout, RolloutConfig, RolloutMode
 
@@ -30,6 +31,7 @@ __all__ = ["Stepper"]
 log = get_logger("lightning_actors.runner")
 
 _GIVE_UP_SECONDS = 5.0
+_SINGLE_ATTEMPT = RolloutConfig()
 
 
 class Stepper:
@@ -63,17 +65,23 @@ class Stepper:
         if is_set(event):
             raise RolloutCancelled("the event was set before the rollout began")
         named = None if resources is None else checked_resources(resources, "resources")
-        rollout = await store.start_rollout(
-            task,
-            mode,
-            None if named is None else await self._known_resources.stored(named),
-            _single_attempt(config),
-            cast("dict[str, Any] | None", metadata),  # any mapping will do, and the store copies it
-            self.worker_id,
+        rollout = await self.rig.ask(
+            StartRollout(
+                task,
+                mode,
+                None if named is None else await self._known_resources.stored(named),
+                _SINGLE_ATTEMPT if config is None else _single_attempt(config),
+                cast("dict[str, Any] | None", metadata),  # any mapping will do, and the store copies it
+                self.worker_id,
+                begun=True,
+            )
         )
         try:
-            async with when_set(event, lambda: _cancel(store, rollout)):
+            if event is None:
                 execution = await self._execute(rollout, named)
+            else:
+                async with when_set(event, lambda: _cancel(store, rollout)):
+                    execution = await self._execute(rollout, named)
         except BaseException:
             await _give_up(store, rollout)
             raise
@@ -83,7 +91,7 @@ class Stepper:
 
     async def finished(self, execution: Execution) -> Rollout:
         """The rollout as the store has it after its end."""
-        rollout = await self.rig.store.get_rollout_by_id(execution.rollout.rollout_id)
+        rollout = await self.rig.ask(GetRolloutById(execution.rollout.rollout_id))
         return execution.rollout if rollout is None else rollout
 
     async def _execute(self, rollout: AttemptedRollout, resources: NamedResources | None) -> Execution:
@@ -96,8 +104,8 @@ class Stepper:
             return await ref.ask(message)
 
 
-def _single_attempt(config: RolloutConfig | None) -> RolloutConfig:
-    given = RolloutConfig() if config is None else RolloutConfig.model_validate(config)  # a dict will do, as in a store
+def _single_attempt(config: RolloutConfig) -> RolloutConfig:
+    given = RolloutConfig.model_validate(config)  # a dict will do, as in a store
     return given.evolve(max_attempts=1, retry_condition=[])
 
 

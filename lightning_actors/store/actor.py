@@ -145,13 +145,7 @@ def _releases(message: Message[Any], value: Any) -> Sequence[ReleaseAttempt]:
 
 def store_actor(store: LightningStore) -> StoreActor:
     """The actor that fits a store: a local one takes the short way, unless its class changes a step of the long one."""
-    kind = type(store)
-    if (
-        isinstance(store, LocalStore)
-        and not store.overridden
-        and kind.deliver is LocalStore.deliver
-        and kind.ask is LightningStore.ask
-    ):
+    if isinstance(store, LocalStore) and store.at_once is not None:
         return LocalStoreActor(store)
     return ForwardingStoreActor(store)
 

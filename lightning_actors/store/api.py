@@ -13,7 +13,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import anyio
 from typing_extensions import TypedDict
@@ -24,10 +24,18 @@ from lightning_actors.store import messages
 from lightning_actors.store.completions import Completions
 from lightning_actors.store.run_ledger import RunLedger
 
-__all__ = ["LightningStore", "LightningStoreCapabilities", "store_operation"]
+__all__ = ["AtOnce", "LightningStore", "LightningStoreCapabilities", "store_operation"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class AtOnce(Protocol):
+    """Carries out operations that do not wait, without being awaited."""
+
+    def __call__(self, message: Message[R], /) -> R:
+        """Carry one operation out. Raises StoreError as the operation says."""
+        ...
 
 
 class LightningStoreCapabilities(TypedDict, total=False):
@@ -70,13 +78,19 @@ class LightningStore(ABC):
     ``super()``: messages take the same way, on every route.
 
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
-    ``update_many_workers``, ``next_completion``, ``get_completion_cursor`` and ``add_resources(publish=...)``.
+    ``update_many_workers``, ``next_completion``, ``get_completion_cursor``,
+    ``start_rollout(begun=...)`` and ``add_resources(publish=...)``.
     """
 
     operations: ClassVar[Mapping[str, type[Message[Any]]]] = {}
     """Every operation: the method's name and its message."""
     overridden: ClassVar[Mapping[type[Message[Any]], str]] = {}
     """The operations whose methods this class replaces."""
+    at_once: AtOnce | None = None
+    """What carries out operations that do not wait, without await; None where a store has to be awaited.
+
+    It does the same as `ask`, for callers on the store's own event loop that are checkpoints themselves.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Note which operations the subclass replaces with methods of its own."""

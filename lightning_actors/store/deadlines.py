@@ -33,13 +33,18 @@ class Deadlines:
         if when < self._times.get(key, math.inf):
             self._times[key] = when
             heapq.heappush(self._heap, (when, next(self._numbers), key))
-            if len(self._heap) > 2 * len(self._times) + _SPARE:
-                self._heap = [entry for entry in self._heap if self._times.get(entry[2]) == entry[0]]
-                heapq.heapify(self._heap)
+            self._tidy()
 
     def discard(self, key: str) -> None:
         """Do not look at this id any more."""
-        self._times.pop(key, None)
+        if self._times.pop(key, None) is not None:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Drop the entries that count no more, once they are many."""
+        if len(self._heap) > 2 * len(self._times) + _SPARE:
+            self._heap = [entry for entry in self._heap if self._times.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
 
     def next(self) -> float | None:
         """The earliest time; None if there is none."""

@@ -10,6 +10,7 @@ timeout and the next deadline. `keep_time` does the same for as long as it runs.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -33,7 +34,6 @@ from lightning_actors.store.waiters import Waiter, Waiters
 __all__ = ["LocalStore"]
 
 R = TypeVar("R")
-W = TypeVar("W")
 
 log = get_logger("lightning_actors.store")
 
@@ -54,15 +54,21 @@ class LocalStore(LightningStore):
         self._waiters = Waiters(tables)
         self._sleepers = Sleepers(self._clock, tables.next_due)
         self._queue_watchers: dict[object, Callable[[], None]] = {}
-        self._attempt_watchers: dict[str, dict[object, Callable[[str], None]]] = {}
+        self._attempt_watchers: dict[str, dict[_AttemptWatch, None]] = {}
         self._loop: object = None
         self._users = 0
         self._operations = 0
+        self.at_once = None if self._has_a_way_of_its_own() else self._perform_here
 
     @property
     def capabilities(self) -> LightningStoreCapabilities:
         """Safe to use from many tasks of one loop; records are shared, not copied."""
         return LightningStoreCapabilities(async_safe=True, thread_safe=False, zero_copy=False, otlp_traces=False)
+
+    def _has_a_way_of_its_own(self) -> bool:
+        """Whether the class changes what happens on the way from a message to `perform`."""
+        kind = type(self)
+        return bool(self.overridden) or kind.deliver is not LocalStore.deliver or kind.ask is not LightningStore.ask
 
     async def deliver(self, message: Message[R], /) -> R:
         """Carry one operation out; one that waits waits here."""
@@ -74,6 +80,11 @@ class LocalStore(LightningStore):
             await anyio.lowlevel.cancel_shielded_checkpoint()
         if isinstance(message, StoreWait):
             return await self._wait(message)
+        return self.perform(message)
+
+    def _perform_here(self, message: Message[R]) -> R:
+        if self._users:
+            self._check_loop()
         return self.perform(message)
 
     def perform(self, message: Message[R]) -> R:
@@ -118,7 +129,15 @@ class LocalStore(LightningStore):
 
     def watch_queue(self, ready: Callable[[], None], /) -> Callable[[], None]:
         """Have ``ready`` called whenever a rollout may be waiting in the queue."""
-        return self._watch(self._queue_watchers, ready)
+        self._enter()
+        token = object()
+        self._queue_watchers[token] = ready
+
+        def leave() -> None:
+            if self._queue_watchers.pop(token, None) is not None:
+                self._leave()
+
+        return leave
 
     def watch_attempt(self, attempt_id: str, stop: Callable[[str], None], /) -> Callable[[], None]:
         """Have ``stop`` called once if the store ends this attempt before its worker does."""
@@ -128,15 +147,19 @@ class LocalStore(LightningStore):
         if reason is not None:
             stop(reason)
             return _nothing
-        watchers = self._attempt_watchers.setdefault(attempt_id, {})
-        leave = self._watch(watchers, stop)
+        watch = _AttemptWatch(self, attempt_id, stop)
+        self._attempt_watchers.setdefault(attempt_id, {})[watch] = None
+        self._enter()
+        return watch.leave
 
-        def leave_attempt() -> None:
-            leave()
-            if not watchers and self._attempt_watchers.get(attempt_id) is watchers:
-                del self._attempt_watchers[attempt_id]
-
-        return leave_attempt
+    def attempt_unwatched(self, watch: _AttemptWatch) -> None:
+        """Forget a watcher of an attempt."""
+        self._leave()
+        watchers = self._attempt_watchers.get(watch.attempt_id)
+        if watchers is not None and watch in watchers:
+            del watchers[watch]
+            if not watchers:
+                del self._attempt_watchers[watch.attempt_id]
 
     def wait_later(self, message: StoreWait[Any], answer: Callable[[], None]) -> Waiter | None:
         """Have ``answer`` called once the message can be answered in full; None if it can be already.
@@ -190,8 +213,8 @@ class LocalStore(LightningStore):
         for attempt_id, reason in change.stopped:
             watchers = self._attempt_watchers.pop(attempt_id, None)
             if watchers is not None:
-                for stop in tuple(watchers.values()):
-                    stop(reason)
+                for watch in tuple(watchers):
+                    watch.stop(reason)
         if queued:
             for ready in tuple(self._queue_watchers.values()):
                 ready()
@@ -218,26 +241,32 @@ class LocalStore(LightningStore):
         if not self._users:
             self._loop = None
 
-    def _watch(self, watchers: dict[object, W], watcher: W) -> Callable[[], None]:
-        """Put a watcher among the others; what is returned takes it out again, and may be called more than once."""
-        self._enter()
-        token = object()
-        watchers[token] = watcher
-        watching = True
 
-        def leave() -> None:
-            nonlocal watching
-            if watching:
-                watching = False
-                watchers.pop(token, None)
-                self._leave()
+class _AttemptWatch:
+    """Someone who is to be told when the store ends an attempt."""
 
-        return leave
+    __slots__ = ("_is_watching", "_store", "attempt_id", "stop")
+
+    def __init__(self, store: LocalStore, attempt_id: str, stop: Callable[[str], None]) -> None:
+        self._store = store
+        self._is_watching = True
+        self.attempt_id = attempt_id
+        self.stop = stop
+
+    def leave(self) -> None:
+        """Watch no longer; a second time changes nothing."""
+        if self._is_watching:
+            self._is_watching = False
+            self._store.attempt_unwatched(self)
 
 
 def _running_loop() -> object:
     try:
-        return anyio.lowlevel.current_token()
+        return asyncio.get_running_loop()  # the quick answer, which is nearly always the right one
+    except RuntimeError:
+        pass
+    try:
+        return anyio.lowlevel.current_token().native_token
     except anyio.NoEventLoopError:
         return None
 

@@ -5,7 +5,7 @@ Arguments are checked when a message is built. Where a field has the same name a
 `types.Attempt`, it means the same.
 
 Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers,
-NextCompletion, GetCompletionCursor and ``AddResources.publish``, which are ours.
+NextCompletion, GetCompletionCursor, ``StartRollout.begun`` and ``AddResources.publish``, which are ours.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ class Statistics(StoreMessage[LightningStoreStatistics]):
 class StartRollout(StoreMessage[AttemptedRollout]):
     """Record a task and claim it at once: its first attempt is made and the queue never sees it.
 
-    Raises ResourcesNotFound for an unknown ``resources_id``; None takes the latest.
+    With ``begun`` the attempt is running from the start, as if its worker had said so. Raises ResourcesNotFound for an
+    unknown ``resources_id``; None takes the latest.
     """
 
     input: TaskInput
@@ -144,6 +145,7 @@ class StartRollout(StoreMessage[AttemptedRollout]):
     config: RolloutConfig | None = None
     metadata: dict[str, Any] | None = None
     worker_id: str | None = None
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

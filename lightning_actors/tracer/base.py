@@ -23,12 +23,14 @@ from opentelemetry import trace as otel
 
 from lightning_actors.attributes import sanitize_attributes
 from lightning_actors.semconv import AGL_ROLLOUT
+from lightning_actors.tracer.plain_span import PlainSpan
 from lightning_actors.tracer.recording import Recording, record_failure
 from lightning_actors.tracer.span_processor import PROCESSOR
 from lightning_actors.tracer.trace import (
     CURRENT,
     SpanSink,
     Trace,
+    context_below,
     core_fields,
     current_trace,
     last_trace,
@@ -207,10 +209,10 @@ class Tracer(ParallelWorkerBase, ABC):
             remember_last(trace)
             await self._writer.write_rest(trace, failure)
 
-    def _start_root(self, trace: Trace, name: str) -> otel.Span:
+    def _start_root(self, trace: Trace, name: str) -> PlainSpan:
         above = otel.get_current_span().get_span_context()
         links = [otel.Link(above)] if above.is_valid else ()
-        root = self.start_span(trace, name, context=otel_context.Context(), links=links)
+        root = PlainSpan(trace, name, context=context_below(otel.INVALID_SPAN_CONTEXT), links=links)
         trace.root = root.get_span_context()
         self._opened(trace)
         return root

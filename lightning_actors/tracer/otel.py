@@ -12,6 +12,7 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 from lightning_actors.tracer.base import Tracer
 from lightning_actors.tracer.openai_calls import OPENAI_CALLS
 from lightning_actors.tracer.providers import capture_global_provider, open_provider
+from lightning_actors.tracer.span_processor import PROCESSOR
 from lightning_actors.tracer.trace import Trace
 from lightning_actors.types import AttributeValue
 
@@ -50,6 +51,7 @@ class OtelTracer(Tracer):
             OPENAI_CALLS.switch_off()
 
     def _opened(self, trace: Trace) -> None:
+        PROCESSOR.opened(trace)
         capture_global_provider(trace)
 
     def start_span(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 from opentelemetry import trace as otel
 from opentelemetry.trace.status import Status
@@ -13,9 +13,11 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 
 from lightning_actors.attributes import format_exception_attributes, sanitize_attributes
 from lightning_actors.tracer.trace import Trace
-from lightning_actors.types import AttributeValue, Event, SpanCoreFields, TraceStatus
+from lightning_actors.types import AttributeValue, Event, Link, TraceStatus
 
 __all__ = ["PlainSpan"]
+
+_UNSET: Final = TraceStatus()
 
 
 class PlainSpan(otel.Span):
@@ -27,7 +29,8 @@ class PlainSpan(otel.Span):
         name: str,
         *,
         context: otel.SpanContext,
-        parent: otel.SpanContext,
+        parent: otel.SpanContext = otel.INVALID_SPAN_CONTEXT,
+        links: Sequence[otel.Link] = (),
         attributes: Mapping[str, AttributeValue] | None = None,
         start_time: float | None = None,
     ) -> None:
@@ -37,7 +40,8 @@ class PlainSpan(otel.Span):
         self._parent = parent
         self._attributes: dict[str, Any] = dict(attributes or {})
         self._events: list[Event] = []
-        self._status = TraceStatus()
+        self._links = list(links)
+        self._status = _UNSET
         self._start_time = start_time if start_time is not None else time.time()
         self._has_ended = False
 
@@ -63,6 +67,10 @@ class PlainSpan(otel.Span):
         seconds = timestamp / 1e9 if timestamp is not None else time.time()
         self._events.append(Event(name=name, attributes=known, timestamp=seconds))
 
+    def add_link(self, context: otel.SpanContext, attributes: OtelAttributes = None) -> None:
+        """Point to another span."""
+        self._links.append(otel.Link(context, attributes))
+
     def update_name(self, name: str) -> None:
         """Change the name."""
         self._name = name
@@ -71,7 +79,10 @@ class PlainSpan(otel.Span):
         """Say how it ended."""
         if isinstance(status, Status):
             status, description = status.status_code, status.description
-        self._status = TraceStatus(status_code=status.name, description=description)
+        if status is OtelStatusCode.UNSET or self._status.status_code == "OK":
+            return  # as the SDK has it: nothing unsets a status, and nothing takes an OK back
+        told = description if status is OtelStatusCode.ERROR else None
+        self._status = TraceStatus(status_code=status.name, description=told)
 
     def record_exception(
         self,
@@ -91,11 +102,14 @@ class PlainSpan(otel.Span):
         self._has_ended = True
         if not self._trace.is_open:
             return
-        core = SpanCoreFields(
-            name=self._name,
+        self._trace.take_in(
+            self._name,
+            self._context,
+            self._parent,
             status=self._status,
-            attributes=sanitize_attributes(self._attributes, fallback=repr),
+            attributes=sanitize_attributes(self._attributes, fallback=repr) if self._attributes else {},
+            events=self._events,
+            links=[Link.from_opentelemetry(link) for link in self._links],
             start_time=self._start_time,
             end_time=end_time / 1e9 if end_time is not None else time.time(),
         )
-        self._trace.add(core, context=self._context, parent=self._parent, events=self._events)

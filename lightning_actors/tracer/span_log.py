@@ -46,6 +46,11 @@ class SpanLog:
         """How many have not been written."""
         return len(self._spans) - self._written
 
+    @property
+    def is_being_written(self) -> bool:
+        """Whether a write is under way."""
+        return self._is_writing
+
     def append(self, span: Span) -> None:
         """Add one at the end."""
         self._spans.append(span)

@@ -178,7 +178,6 @@ class Trace:
         context: otel.SpanContext | None = None,
         parent: otel.SpanContext | None = None,
         events: Sequence[Event] = (),
-        links: Sequence[Link] = (),
     ) -> Span:
         """Take in a span that no SDK made.
 
@@ -187,7 +186,6 @@ class Trace:
             context: Its own ids; None for new ones.
             parent: The span above it; None for the current span if that is one of this trace, else the root.
             events: What happened within it.
-            links: Spans it points to.
 
         Returns:
             The span, with sequence id 0 until the store gives one.
@@ -198,17 +196,54 @@ class Trace:
         self._check_open(core.name)
         above = parent or self.parent_of_new()
         start = core.start_time if core.start_time is not None else time.time()
-        span = Span.of(
-            (self.rollout_id, self.attempt_id, 0),
-            self._seen(context or context_below(above)),
-            self._seen(above) if above.is_valid else None,
-            name=core.name,
+        return self.take_in(
+            core.name,
+            context or context_below(above),
+            above,
             status=core.status,
             attributes=dict(core.attributes),
             events=list(events),
-            links=list(links),
             start_time=start,
             end_time=core.end_time if core.end_time is not None else start,
+        )
+
+    def take_in(
+        self,
+        name: str,
+        context: otel.SpanContext,
+        above: otel.SpanContext,
+        *,
+        status: TraceStatus,
+        attributes: dict[str, AttributeValue],
+        events: list[Event],
+        links: list[Link] | None = None,
+        start_time: float,
+        end_time: float,
+    ) -> Span:
+        """Take in a span of parts that were checked before, and keep them; the trace is open.
+
+        Args:
+            name: What was done.
+            context: Its own ids.
+            above: The span above it, invalid for none.
+            status: How it ended.
+            attributes: What OpenTelemetry allows.
+            events: What happened within it.
+            links: Spans it points to.
+            start_time: Seconds since the epoch.
+            end_time: Seconds since the epoch.
+        """
+        span = Span.of(
+            (self.rollout_id, self.attempt_id, 0),
+            self._seen(context),
+            self._seen(above) if above.is_valid else None,
+            name=name,
+            status=status,
+            attributes=attributes,
+            events=events,
+            links=links or [],
+            start_time=start_time,
+            end_time=end_time,
             resource=self.tracer.resource,
         )
         self._append(span)
@@ -298,6 +333,7 @@ class Trace:
             and parent.span_id not in self._open
             and parent.span_id not in self._contexts
             and parent.trace_id == self.root.trace_id
+            and parent.span_id != self.root.span_id
             and not parent.is_remote
         ):
             self.note_missing(parent.span_id)

@@ -10,6 +10,8 @@ import anyio
 
 from lightning_actors.errors import StoreError
 from lightning_actors.log import get_logger
+from lightning_actors.store.api import AtOnce, LightningStore
+from lightning_actors.store.messages import AddManySpans
 from lightning_actors.tracer.trace import SpanSink, Trace, current_trace, outside_any_attempt
 from lightning_actors.types import Span
 
@@ -45,8 +47,12 @@ class SpanWriter:
         sink = trace.sink
         if sink is None or not trace.pending:
             return
+        at_once = sink.at_once if isinstance(sink, LightningStore) else None
         try:
-            await self._write_last(trace, sink)
+            if at_once is None or trace.log.is_being_written:
+                await self._write_last(trace, sink)
+            else:
+                self._write_at_once(trace, at_once)
         except Exception as error:
             if failure is None:
                 raise
@@ -80,6 +86,16 @@ class SpanWriter:
                 later.append(trace)
         self._dirty.update(later)
         return list(parts.values())
+
+    def _write_at_once(self, trace: Trace, at_once: AtOnce) -> None:
+        """Write the rest into a store of this process: there is nothing to wait for, and nothing to be cancelled."""
+        stored: Sequence[Span] | None = None
+        batch = trace.log.take()
+        try:
+            stored = at_once(AddManySpans(batch))
+        finally:
+            trace.log.settle(stored)
+        self._dirty.discard(trace)
 
     async def _write_last(self, trace: Trace, sink: SpanSink) -> None:
         with anyio.move_on_after(_WRITE_SECONDS, shield=True) as scope:
