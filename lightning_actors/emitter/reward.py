@@ -68,6 +68,8 @@ def emit_reward(
 
 def _dimensions(reward: object, primary_key: str | None) -> dict[str, float]:
     """Finite numbers by name, the primary one first."""
+    if type(reward) is float and primary_key is None and math.isfinite(reward):  # nearly always
+        return {"primary": reward}
     if isinstance(reward, Mapping):
         given = cast("Mapping[object, object]", reward)
         if primary_key is None:
@@ -111,8 +113,12 @@ def get_rewards_from_span(span: SpanLike) -> list[RewardPydanticModel]:
 
 def get_reward_value(span: SpanLike) -> float | None:
     """The primary reward that a span holds, in today's or an older form; None if it holds none."""
-    attributes = span.attributes or {}
+    attributes = span.attributes
+    if not attributes:
+        return None
     value = attributes.get(_FIRST_VALUE)
+    if type(value) is float:  # as our own rewards are
+        return value
     if value is None:
         value = _agentops_reward(attributes)
     if value is None and span.name in {AGL_ANNOTATION, AGL_REWARD}:

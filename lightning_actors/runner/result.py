@@ -33,7 +33,7 @@ def record_result(trace: Trace, result: object, rollout_id: str) -> None:
     """
     if result is None:
         return
-    if isinstance(result, Real):
+    if type(result) is float or isinstance(result, Real):
         emit_reward(float(result))
     elif isinstance(result, Sequence) and not isinstance(result, str | bytes):
         items = cast("Sequence[object]", result)

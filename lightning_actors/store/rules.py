@@ -41,6 +41,7 @@ __all__ = [
     "worker_idle",
 ]
 
+_NUMBERS = frozenset({float, int, bool})
 ROLLOUT_ENDED: frozenset[RolloutStatus] = frozenset({"succeeded", "failed", "cancelled"})
 ROLLOUT_QUEUED: frozenset[RolloutStatus] = frozenset({"queuing", "requeuing"})
 ATTEMPT_FINAL: frozenset[AttemptStatus] = frozenset({"succeeded", "failed", "timeout"})
@@ -237,8 +238,9 @@ def span_size_bytes(span: Span) -> int:
 def _size(attributes: dict[str, Any]) -> int:
     size = 150 * len(attributes)
     for value in attributes.values():
-        if type(value) is str:
+        kind: type[Any] = type(value)
+        if kind is str:
             size += len(value)
-        elif isinstance(value, Sequence):
+        elif kind not in _NUMBERS and isinstance(value, Sequence):
             size += sum(60 + len(item) if isinstance(item, str) else 8 for item in cast("Sequence[Any]", value))
     return size

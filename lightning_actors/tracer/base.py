@@ -14,8 +14,8 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final, Self
 
 from opentelemetry import context as otel_context
@@ -23,18 +23,14 @@ from opentelemetry import trace as otel
 
 from lightning_actors.attributes import sanitize_attributes
 from lightning_actors.semconv import AGL_ROLLOUT
-from lightning_actors.tracer.plain_span import PlainSpan
-from lightning_actors.tracer.recording import Recording, record_failure
-from lightning_actors.tracer.span_processor import PROCESSOR
+from lightning_actors.tracer.context import TraceContext
+from lightning_actors.tracer.recording import Recording
 from lightning_actors.tracer.trace import (
-    CURRENT,
     SpanSink,
     Trace,
-    context_below,
     core_fields,
     current_trace,
     last_trace,
-    remember_last,
 )
 from lightning_actors.tracer.writer import SpanWriter
 from lightning_actors.types import (
@@ -151,15 +147,14 @@ class Tracer(ParallelWorkerBase, ABC):
             The span, not yet current. Ending it puts it into the trace.
         """
 
-    @asynccontextmanager
-    async def trace_context(
+    def trace_context(
         self,
         name: str | None = None,
         *,
         store: SpanSink | None = None,
         rollout_id: str | None = None,
         attempt_id: str | None = None,
-    ) -> AsyncGenerator[Trace]:
+    ) -> AbstractAsyncContextManager[Trace]:
         """Trace what runs inside as one attempt.
 
         Inside, a root span is current that begins a new OpenTelemetry trace and links to the span that was current
@@ -173,8 +168,8 @@ class Tracer(ParallelWorkerBase, ABC):
             rollout_id: The rollout; given together with ``attempt_id`` or not at all.
             attempt_id: The attempt.
 
-        Yields:
-            The trace.
+        Returns:
+            A context manager that gives the trace.
 
         Raises:
             ValueError: Only one of the two ids was given.
@@ -189,33 +184,7 @@ class Tracer(ParallelWorkerBase, ABC):
         trace = Trace(
             self, rollout_id=rollout_id or "", attempt_id=attempt_id or "", sink=sink, mark_dirty=self._writer.mark
         )
-        token = CURRENT.set(trace)
-        root = self._start_root(trace, name or AGL_ROLLOUT)
-        otel_token = otel_context.attach(otel.set_span_in_context(root, otel_context.Context()))
-        failure: BaseException | None = None
-        try:
-            yield trace
-        except BaseException as error:
-            failure = error
-            record_failure(root, error)
-            raise
-        finally:
-            root.end()
-            trace.close()
-            PROCESSOR.closed(trace)
-            otel_context.detach(otel_token)
-            with suppress(ValueError):  # entered in another context, as fixtures do: there is nothing to reset here
-                CURRENT.reset(token)
-            remember_last(trace)
-            await self._writer.write_rest(trace, failure)
-
-    def _start_root(self, trace: Trace, name: str) -> PlainSpan:
-        above = otel.get_current_span().get_span_context()
-        links = [otel.Link(above)] if above.is_valid else ()
-        root = PlainSpan(trace, name, context=context_below(otel.INVALID_SPAN_CONTEXT), links=links)
-        trace.root = root.get_span_context()
-        self._opened(trace)
-        return root
+        return TraceContext(trace, name or AGL_ROLLOUT, self._opened, self._writer)
 
     def _opened(self, trace: Trace) -> None:
         """Do what a trace that has just got its root wants."""

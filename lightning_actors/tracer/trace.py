@@ -37,6 +37,7 @@ from lightning_actors.types import (
     SpanCoreFields,
     TraceStatus,
 )
+from lightning_actors.types.trusted import trusted
 
 __all__ = ["SpanSink", "Trace", "TraceOwner", "current_trace", "last_trace", "remember_last"]
 
@@ -307,7 +308,7 @@ class Trace:
         """The current span, if it is one of this trace and is being recorded; else the root."""
         current = otel.get_current_span()
         context = current.get_span_context()
-        if context.span_id in self._open:
+        if context is self.root or context.span_id in self._open:
             return context
         if context.trace_id == self.root.trace_id and context.is_valid:
             if current.is_recording():
@@ -406,13 +407,15 @@ def core_fields(
 ) -> SpanCoreFields:
     """A span without duration: at this time (now), and OK, unless said otherwise."""
     at = timestamp if timestamp is not None else time.time()
-    return SpanCoreFields(
-        name=name,
-        status=status or _OK,
-        attributes=attributes if attributes is not None else {},
-        start_time=at,
-        end_time=at,
-    )
+    fields = {
+        "name": name,
+        "status": status or _OK,
+        "attributes": attributes if attributes is not None else {},
+        "start_time": at,
+        "end_time": at,
+    }
+    return trusted(SpanCoreFields, _CORE_FIELDS, fields)
 
 
 _OK: Final = TraceStatus(status_code="OK")
+_CORE_FIELDS: Final = set(SpanCoreFields.model_fields)

@@ -1,0 +1,78 @@
+"""`TraceContext`: a trace for the length of an ``async with`` block.
+
+```
+enter   the trace is the current one; its root span begins a trace of its own and is the current span
+exit    the root ends, the trace takes in no more, what is current is as before, and the rest is written
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Token
+from types import TracebackType
+from typing import Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace as otel
+
+from lightning_actors.tracer.plain_span import PlainSpan
+from lightning_actors.tracer.recording import record_failure
+from lightning_actors.tracer.span_processor import PROCESSOR
+from lightning_actors.tracer.trace import CURRENT, Trace, context_below, remember_last
+from lightning_actors.tracer.writer import SpanWriter
+
+__all__ = ["TraceContext"]
+
+_EMPTY: Final = otel_context.Context()
+
+
+class TraceContext:
+    """What ``Tracer.trace_context`` makes, for one block.
+
+    Args:
+        trace: The trace, new.
+        name: The root span's name.
+        opened: Called once the trace has its root.
+        writer: Writes what the trace holds at the end.
+    """
+
+    __slots__ = ("_name", "_opened", "_otel_token", "_root", "_token", "_trace", "_writer")
+
+    _root: PlainSpan
+    _token: Token[Trace | None]
+    _otel_token: Token[otel_context.Context]
+
+    def __init__(self, trace: Trace, name: str, opened: Callable[[Trace], None], writer: SpanWriter) -> None:
+        self._trace = trace
+        self._name = name
+        self._opened = opened
+        self._writer = writer
+
+    async def __aenter__(self) -> Trace:
+        trace = self._trace
+        self._token = CURRENT.set(trace)
+        above = otel.get_current_span().get_span_context()
+        links = [otel.Link(above)] if above.is_valid else ()
+        root = PlainSpan(trace, self._name, context=context_below(otel.INVALID_SPAN_CONTEXT), links=links)
+        trace.root = root.get_span_context()
+        self._root = root
+        self._opened(trace)
+        self._otel_token = otel_context.attach(otel.set_span_in_context(root, _EMPTY))
+        return trace
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        trace = self._trace
+        if failure is not None:
+            record_failure(self._root, failure)
+        self._root.end()
+        trace.close()
+        PROCESSOR.closed(trace)
+        otel_context.detach(self._otel_token)
+        with suppress(ValueError):  # entered in another context, as fixtures do: there is nothing to reset here
+            CURRENT.reset(self._token)
+        remember_last(trace)
+        await self._writer.write_rest(trace, failure)
