@@ -82,7 +82,7 @@ from lightning_actors.store import (
     Unset,
 )
 from lightning_actors.tracer import DummyTracer, OtelTracer, Tracer
-from lightning_actors.trainer import RunResult, Trainer, build_component
+from lightning_actors.trainer import RolloutSituation, RunResult, RunTree, Trainer, build_component
 from lightning_actors.types import (
     LLM,
     Attempt,
@@ -94,6 +94,8 @@ from lightning_actors.types import (
     Dataset,
     EnqueueRolloutRequest,
     Event,
+    ExplainedAttempt,
+    Explanation,
     FilterField,
     FilterLogic,
     FilterOptions,
@@ -155,6 +157,8 @@ __all__ = [
     "DummyTracer",
     "EnqueueRolloutRequest",
     "Event",
+    "ExplainedAttempt",
+    "Explanation",
     "FastAlgorithm",
     "FilterField",
     "FilterLogic",
@@ -201,9 +205,11 @@ __all__ = [
     "RolloutMode",
     "RolloutNotFound",
     "RolloutRawResult",
+    "RolloutSituation",
     "RolloutStatus",
     "RolloutTimeout",
     "RunResult",
+    "RunTree",
     "Runner",
     "RunnerError",
     "RunnerNotReady",

@@ -16,7 +16,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -48,8 +48,9 @@ class LogEvent:
         self.fields = fields
 
     def __str__(self) -> str:
-        """``event key=value …``: what a handler that knows nothing of events prints."""
-        return " ".join((self.event, *(f"{key}={_text(value)}" for key, value in self.fields.items())))
+        """``event key=value …``: what a handler that knows nothing of events prints. Long texts stand below."""
+        short, blocks = _apart(self.fields)
+        return " ".join((self.event, *(f"{key}={_text(value)}" for key, value in short.items()))) + blocks
 
 
 class BoundLogger(structlog.BoundLoggerBase):
@@ -236,7 +237,12 @@ def _console_formatter(stream: TextIO | None, *, color: bool | None) -> EventFor
     renderer = structlog.dev.ConsoleRenderer(
         colors=color, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
     )
-    return EventFormatter(renderer, local_time=True)
+
+    def readable(logger: logging.Logger, method: str, parts: dict[str, Any]) -> str:
+        short, blocks = _apart(parts, but=_OWN_KEYS)
+        return renderer(logger, method, short) + blocks
+
+    return EventFormatter(readable, local_time=True)
 
 
 def _json_formatter() -> EventFormatter:
@@ -251,6 +257,17 @@ def _json_formatter() -> EventFormatter:
 def _strict(value: Any) -> Any:
     """JSON has no word for NaN and infinity; a reward may be either."""
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _apart(fields: dict[str, Any], but: Container[str] = ()) -> tuple[dict[str, Any], str]:
+    """The fields that fit on a line, and the others as what follows it: texts of several lines, indented."""
+    short = dict(fields)
+    blocks: list[str] = []
+    for key, value in fields.items():
+        if isinstance(value, str) and "\n" in value and key not in but:
+            del short[key]
+            blocks.append(f"\n  {key}:" + "".join(f"\n    {line}" for line in value.splitlines()))
+    return short, "".join(blocks)
 
 
 def _text(value: object) -> str:

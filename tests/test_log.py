@@ -84,6 +84,27 @@ def test_readable_lines_hold_time_level_event_logger_and_fields() -> None:
     )
 
 
+SEVERAL_LINES = "store   idle\nrunner  ro-1: agent for 1.5 s"
+BELOW = "\n  tree:\n    store   idle\n    runner  ro-1: agent for 1.5 s"
+
+
+def test_a_text_of_several_lines_stands_below_the_line_of_its_event(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, NAME):
+        get_logger().info("stopping", tree=SEVERAL_LINES, seconds=1.5)
+    assert caplog.records[0].getMessage() == f"stopping seconds=1.5{BELOW}"
+    stream = io.StringIO()
+    configure_logger(stream=stream, color=False).info("stopping", tree=SEVERAL_LINES, seconds=1.5)
+    first, *rest = stream.getvalue().splitlines(keepends=True)
+    assert first.endswith(" seconds=1.5\n")
+    assert "".join(rest) == f"{BELOW[1:]}\n"
+
+
+def test_a_text_of_several_lines_is_one_field_in_json() -> None:
+    stream = io.StringIO()
+    configure_logger(stream=stream, json=True).info("stopping", tree=SEVERAL_LINES)
+    assert json.loads(stream.getvalue())["tree"] == SEVERAL_LINES
+
+
 def test_json_lines_can_be_read_back() -> None:
     stream = io.StringIO()
     log = configure_logger(stream=stream, json=True)

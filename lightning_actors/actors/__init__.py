@@ -1,8 +1,8 @@
 """Actors on anyio: typed messages, bounded mailboxes, supervision as data. Knows nothing of rollouts.
 
 The files, lowest first; each imports only from what stands before it:
-clock, status, turn, ask, message, dead_letter, mailbox, handlers, ref, request, batch, actor, child, ending, crew,
-desk, incarnation, cell, hosted, supervisor, subtree, testkit.
+clock, status, turn, ask, message, dead_letter, mailbox, handlers, ref, tree, request, batch, actor, child, ending,
+crew, desk, incarnation, cell, hosted, supervisor, subtree, testkit.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from lightning_actors.actors.clock import Clock, SystemClock
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.hosted import hosted
 from lightning_actors.actors.message import Message, Reply, defers, handles
-from lightning_actors.actors.ref import ActorInfo, ActorRef, Restart, current_actor
+from lightning_actors.actors.ref import ActorInfo, ActorRef, Held, Restart, current_actor
 from lightning_actors.actors.request import Outcome, PendingRequest
 from lightning_actors.actors.subtree import FindChild, SupervisorActor
 from lightning_actors.actors.supervisor import Supervisor
+from lightning_actors.actors.tree import ActorTree
 
 __all__ = [
     "Actor",
     "ActorInfo",
     "ActorRef",
+    "ActorTree",
     "Backoff",
     "Batch",
     "ChildSpec",
@@ -30,6 +32,7 @@ __all__ = [
     "DeadLetter",
     "Delivery",
     "FindChild",
+    "Held",
     "Message",
     "Outcome",
     "PendingRequest",

@@ -8,11 +8,12 @@ started()                          awaits it before the first message
 undelivered(), withdrawn()         calls them when an asker has gone, between messages
 stopping()                         awaits it when a stop begins; the mailbox is closed
 stopped()                          awaits it last, shielded, also after a crash or a cancellation
+holding()                          calls it for whoever inspects the actor
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeVar, TypeVarTuple, Unpack
 
 from lightning_actors.actors.batch import Batch
@@ -20,7 +21,7 @@ from lightning_actors.actors.clock import Clock
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.handlers import HandlerTable, build_table
 from lightning_actors.actors.message import Message, Reply
-from lightning_actors.actors.ref import ActorInfo, ActorRef
+from lightning_actors.actors.ref import ActorInfo, ActorRef, Held
 from lightning_actors.actors.request import Outcome, PendingRequest
 from lightning_actors.errors import ActorError
 
@@ -129,6 +130,14 @@ class Actor:
         return ()
 
     # ── hooks ──
+
+    def holding(self) -> Sequence[Held]:
+        """What this actor has in hand beside its messages, for whoever inspects it; nothing by default.
+
+        Called from outside at any moment, perhaps in another thread or in a signal handler: it only looks, takes no
+        locks, and copies a collection (``tuple(self._jobs)``) before it goes through it.
+        """
+        return ()
 
     async def started(self) -> None:
         """Called before the first message. An error here crashes the actor."""

@@ -26,7 +26,7 @@ from lightning_actors.actors.dead_letter import DeadLetters
 from lightning_actors.actors.ending import Ending
 from lightning_actors.actors.incarnation import Incarnation
 from lightning_actors.actors.mailbox import HALT, STOP, Mailbox
-from lightning_actors.actors.ref import ActorInfo, ActorRef, Restart
+from lightning_actors.actors.ref import ActorInfo, ActorRef, Held, Restart
 from lightning_actors.actors.status import Status
 from lightning_actors.actors.turn import Turn, current_turn
 
@@ -47,6 +47,10 @@ class Host(Protocol):
 
     def life_ended(self, cell: Cell) -> None:
         """The cell has ended."""
+        ...
+
+    def grace_is_over(self, cell: Cell) -> None:
+        """The cell has not ended within its grace time, and is about to be cut short."""
         ...
 
 
@@ -95,9 +99,9 @@ class Cell:
     # ── seen from outside ──
 
     def info(self) -> ActorInfo:
-        """What the actor is doing."""
+        """What the actor is doing. May be called from another thread, so collections are copied before a look."""
         now = self._host.clock.monotonic()
-        mailbox, concurrent = self.mailbox, self.incarnation.crew.concurrent
+        mailbox, concurrent = self.mailbox, tuple(self.incarnation.crew.concurrent)
         turn = mailbox.turn
         return ActorInfo(
             name=self.name,
@@ -107,12 +111,19 @@ class Cell:
             mailbox_depth=mailbox.depth,
             mailbox_size=self.spec.mailbox_size,
             concurrent=len(concurrent),
-            oldest_concurrent_seconds=now - next(iter(concurrent)).since if concurrent else 0.0,
-            kept_replies=sum(ask.state == KEPT for ask in mailbox.asks),
+            oldest_concurrent_seconds=now - concurrent[0].since if concurrent else 0.0,
+            kept_replies=sum(ask.state == KEPT for ask in tuple(mailbox.asks)),
             processed=mailbox.processed,
             restarts=tuple(self._restarts or ()),
             children=self.incarnation.actor.__children__(),
+            holds=self._holds(),
         )
+
+    def _holds(self) -> tuple[Held, ...]:
+        try:
+            return tuple(self.incarnation.actor.holding())
+        except Exception as error:  # noqa: BLE001  # the boundary to an actor that others must be seen beside
+            return (Held("holding()", f"raised {error!r}", 0.0),)
 
     def record_restart(self, cause: BaseException | None) -> int:
         """Note a restart that is due.
@@ -229,6 +240,7 @@ class Cell:
         with self._host.clock.move_on_after(grace) as scope:
             await self.status.until("waiting", "stopped")
         if scope.cancelled_caught and self.incarnation is incarnation:
+            self._host.grace_is_over(self)
             incarnation.cut()
 
     def _make_actor(self) -> Actor:

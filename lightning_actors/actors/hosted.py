@@ -15,10 +15,13 @@ from lightning_actors.actors.clock import Clock, SystemClock
 from lightning_actors.actors.dead_letter import DeadLetters, log_dead_letter
 from lightning_actors.actors.ending import Ending
 from lightning_actors.actors.ref import ActorRef
+from lightning_actors.actors.tree import ActorTree
+from lightning_actors.log import get_logger
 
 __all__ = ["Hosted", "hosted"]
 
 A = TypeVar("A", bound=Actor)
+log = get_logger(__name__)
 
 
 class Hosted(Generic[A]):
@@ -69,6 +72,12 @@ class Hosted(Generic[A]):
 
     def life_ended(self, cell: Cell) -> None:  # a Host is told which
         """The exit notices by itself."""
+
+    def grace_is_over(self, cell: Cell) -> None:
+        """Say what the actor is doing instead of ending."""
+        log.warning(
+            "grace_is_over", actor=cell.name, grace_seconds=self._spec.grace, tree=str(ActorTree([cell.info()]))
+        )
 
 
 def hosted(

@@ -17,7 +17,7 @@ from lightning_actors.actors.status import ActorState
 from lightning_actors.actors.turn import Turn, Waited, current_turn, find_circle
 from lightning_actors.errors import AskCircle
 
-__all__ = ["ActorInfo", "ActorRef", "Restart", "current_actor"]
+__all__ = ["ActorInfo", "ActorRef", "Held", "Restart", "current_actor"]
 
 A_co = TypeVar("A_co", covariant=True)
 R = TypeVar("R")
@@ -29,6 +29,15 @@ class Restart:
 
     when: float
     cause: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Something that an actor has in hand beside its messages: its name, what is being done with it, for how long."""
+
+    name: str
+    doing: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class ActorInfo:
         processed: Messages taken over all incarnations.
         restarts: Every restart, oldest first (the last hundred).
         children: Those of a supervisor that is itself a child.
+        holds: What the actor says that it has in hand (`Actor.holding`).
     """
 
     name: str
@@ -62,6 +72,7 @@ class ActorInfo:
     processed: int
     restarts: tuple[Restart, ...]
     children: tuple[ActorInfo, ...] = ()
+    holds: tuple[Held, ...] = ()
 
 
 class Life(Protocol):

@@ -19,7 +19,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast, overload
+from typing import Any, Final, Literal, Self, TypeVar, cast, overload
 
 import anyio
 import anyio.abc
@@ -31,7 +31,8 @@ from lightning_actors.actors.child import Backoff, ChildSpec
 from lightning_actors.actors.clock import Clock, SystemClock
 from lightning_actors.actors.dead_letter import DeadLetter, DeadLetters, log_dead_letter
 from lightning_actors.actors.ending import Ending
-from lightning_actors.actors.ref import ActorInfo, ActorRef
+from lightning_actors.actors.ref import ActorRef
+from lightning_actors.actors.tree import ActorTree
 from lightning_actors.errors import ActorError, ActorStopped, RestartLimitExceeded
 from lightning_actors.log import get_logger
 
@@ -39,6 +40,8 @@ __all__ = ["Supervisor"]
 
 A = TypeVar("A", bound=Actor)
 log = get_logger(__name__)
+
+_TELL_SECONDS: Final = 1.0
 
 
 class Supervisor:
@@ -84,6 +87,7 @@ class Supervisor:
         self._ended: anyio.Event
         self._body: anyio.CancelScope
         self._restart_scope: anyio.CancelScope | None = None
+        self._told_of_grace = -math.inf
 
     # ── the block ──
 
@@ -197,9 +201,12 @@ class Supervisor:
         self._close()
         await self._ended.wait()
 
-    def tree(self) -> tuple[ActorInfo, ...]:
-        """What every child is doing, in order of start."""
-        return tuple(cell.info() for cell in self._cells.values())
+    def tree(self) -> ActorTree:
+        """What every child is doing, in order of start: a tuple, whose ``str()`` is a readable tree.
+
+        May be called from any thread and from a signal handler.
+        """
+        return ActorTree(cell.info() for cell in tuple(self._cells.values()))
 
     # ── as the host of its cells ──
 
@@ -234,6 +241,13 @@ class Supervisor:
         """Forget a child that has ended."""
         if self._cells.get(cell.name) is cell:
             del self._cells[cell.name]
+
+    def grace_is_over(self, cell: Cell) -> None:
+        """Say what everybody is doing when a stop takes too long; once where many are cut short together."""
+        now = self.clock.monotonic()
+        if now - self._told_of_grace >= _TELL_SECONDS:
+            self._told_of_grace = now
+            log.warning("grace_is_over", supervisor=self.name, actor=cell.name, tree=str(self.tree()))
 
     # ── the keeper ──
 

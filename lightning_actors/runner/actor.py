@@ -8,13 +8,13 @@ Take ──▶ queue … claimed ──▶ one at a time, then Take again       
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
-from lightning_actors.actors import Actor, ActorRef, Message, Outcome, PendingRequest, handles
+from lightning_actors.actors import Actor, ActorRef, Held, Message, Outcome, PendingRequest, handles
 from lightning_actors.errors import ActorCrashed, ActorStopped
 from lightning_actors.log import get_logger
 from lightning_actors.queue import QueueActor, Take
@@ -93,6 +93,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         self._finished = finished
         self._take: PendingRequest[AttemptedRollout] | None = None
         self._taken: AttemptRun | None = None
+        self._executed: dict[AttemptRun, None] = {}
         self._is_draining = False
         self._idle: anyio.Event | None = None
 
@@ -117,10 +118,20 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         if self._taken is not None:
             await self._taken.abandon(self.crash)
 
+    def holding(self) -> Sequence[Held]:
+        """The rollouts that it is running, and how far each is."""
+        taken = self._taken
+        return [run.held() for run in (*(() if taken is None else (taken,)), *tuple(self._executed))]
+
     @handles(Execute, concurrent=True)
     async def execute(self, message: Execute) -> Execution:
         """Run a claimed rollout."""
-        return await AttemptRun(self._rig, message.rollout, message.resources, crash=self._get_crash).execute()
+        run = AttemptRun(self._rig, message.rollout, message.resources, crash=self._get_crash)
+        self._executed[run] = None
+        try:
+            return await run.execute()
+        finally:
+            del self._executed[run]
 
     def undelivered(self, message: Message[Any], value: Any) -> None:
         """Nobody waits for an execution any more: the store knows how it ended, so nothing is lost."""

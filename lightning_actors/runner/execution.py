@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 import anyio
 
+from lightning_actors.actors import Held
 from lightning_actors.detached import DetachedCall, detached_task
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.errors import ActorError, InvalidTransition, RolloutCancelled, RolloutTimeout, RunnerError
@@ -28,7 +29,7 @@ from lightning_actors.store.messages import GetLatestResources, GetResourcesById
 from lightning_actors.tracer import Trace
 from lightning_actors.types import AttemptedRollout, AttemptStatus, NamedResources, Span
 
-__all__ = ["AttemptRun", "Execution"]
+__all__ = ["AttemptRun", "Execution", "agent_call"]
 
 log = get_logger("lightning_actors.runner")
 
@@ -95,6 +96,15 @@ class AttemptRun:
         self._scope: anyio.CancelScope | None = None
         self._verdict: UpdateAttempt | None = None
         self._trace: Trace | None = None
+        self._enter("claimed")
+
+    def held(self) -> Held:
+        """The rollout, the step that this attempt is at, and for how long."""
+        doing, since = self._step
+        return Held(self.rollout.rollout_id, doing, self._rig.clock.monotonic() - since)
+
+    def _enter(self, step: str) -> None:
+        self._step = step, self._rig.clock.monotonic()
 
     async def execute(self) -> Execution:
         """Run the attempt to its end, whatever that is.
@@ -172,6 +182,7 @@ class AttemptRun:
 
     async def _begin(self) -> BaseException | None:
         attempt = self.rollout.attempt
+        self._enter("beginning")
         if attempt.status != "running":
             try:
                 await self._rig.ask(UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="running"))
@@ -208,6 +219,7 @@ class AttemptRun:
         rig, rollout = self._rig, self.rollout
         if self._stop_reason is not None:
             return
+        self._enter("getting ready")
         resources = await self._wanted_resources()
         if rig.hooks:
             await rig.call_hooks(
@@ -219,6 +231,7 @@ class AttemptRun:
     async def _after(self) -> None:
         rig, rollout = self._rig, self.rollout
         spans = [] if self._trace is None else self._trace.spans
+        self._enter("on_rollout_end")
         await rig.call_last_hooks(
             "on_rollout_end",
             lambda hook: hook.on_rollout_end(agent=rig.agent, runner=rig.runner, rollout=rollout, spans=spans),
@@ -254,6 +267,7 @@ class AttemptRun:
             )
             record_result(trace, await self._call_agent(resources), rollout.rollout_id)
         finally:
+            self._enter("on_trace_end")
             await rig.call_last_hooks(
                 "on_trace_end",
                 lambda hook: hook.on_trace_end(agent=rig.agent, runner=rig.runner, tracer=rig.tracer, rollout=rollout),
@@ -262,7 +276,9 @@ class AttemptRun:
     async def _call_agent(self, resources: NamedResources) -> Any:
         if self._rig.aborting.is_set():
             await self._rig.unless_aborted()
+        self._enter("waiting for a thread")
         call = await self._start_agent(resources)
+        self._enter("agent")
         self._rig.calls.add(call)
         try:
             await call.finished.wait()
@@ -283,7 +299,7 @@ class AttemptRun:
     async def _start_agent(self, resources: NamedResources) -> DetachedCall[Any]:
         agent, rollout = self._rig.agent, self.rollout
         is_training = rollout.mode == "train"
-        name = f"agent of {rollout.rollout_id}"
+        name = agent_call(rollout.rollout_id)
         if agent.is_async():
             entry = agent.training_rollout_async if is_training else agent.validation_rollout_async
             return detached_task(entry, rollout.input, resources, rollout, name=name)
@@ -292,6 +308,7 @@ class AttemptRun:
 
     async def _end_agent(self, call: DetachedCall[Any]) -> None:
         """Ask the agent to end; if it does not, name it and go on without it."""
+        self._enter("agent asked to end")
         if await call.end(self._rig.patience):
             return
         self._rig.left_behind.append(call.name)
@@ -320,6 +337,7 @@ class AttemptRun:
         """Say how it ended; a store that fails once must not cost a result."""
         if self._stop_reason is not None:
             return
+        self._enter("reporting")
         self._verdict = self._judged(error)
         for pause in (*_REPORT_AGAIN, None):
             try:
@@ -373,6 +391,11 @@ class AttemptRun:
             **({} if error is None else {"error": describe(error)}),
         )
         return execution
+
+
+def agent_call(rollout_id: str) -> str:
+    """The name of the task or thread in which the agent runs for a rollout."""
+    return f"agent of {rollout_id}"
 
 
 def describe(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from lightning_actors.store.messages import (
     StoreMessage,
     StoreWait,
 )
+from lightning_actors.store.vain_waits import VainWaits
 from lightning_actors.store.waiters import Waiter
 from lightning_actors.types import AttemptedRollout
 
@@ -163,6 +164,7 @@ class ActorStore(LightningStore):
         self._ref = ref
         self._store = store
         self._clock = clock or SystemClock()
+        self._vain_waits = VainWaits(self._clock)
 
     @property
     def capabilities(self) -> LightningStoreCapabilities:
@@ -174,7 +176,9 @@ class ActorStore(LightningStore):
         if isinstance(message, StoreWait) and message.timeout is not None and message.timeout > 0:
             with self._clock.move_on_after(message.timeout):
                 return await self._ref.ask(message.with_timeout(None))
-            return await self._ref.ask(message.with_timeout(0.0))
+            answer = await self._ref.ask(message.with_timeout(0.0))
+            await self._vain_waits.tell(self.ask, message, answer)
+            return answer
         return await self._ref.ask(message)
 
     def watch_queue(self, ready: Callable[[], None], /) -> Callable[[], None]:

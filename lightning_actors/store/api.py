@@ -78,7 +78,7 @@ class LightningStore(ABC):
     ``super()``: messages take the same way, on every route.
 
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
-    ``update_many_workers``, ``next_completion``, ``get_completion_cursor``,
+    ``update_many_workers``, ``next_completion``, ``get_completion_cursor``, ``explain_rollout``,
     ``start_rollout(begun=...)`` and ``add_resources(publish=...)``.
     """
 
@@ -208,6 +208,7 @@ class LightningStore(ABC):
     wait_for_rollouts = store_operation(messages.WaitForRollouts)
     next_completion = store_operation(messages.NextCompletion)
     get_completion_cursor = store_operation(messages.GetCompletionCursor)
+    explain_rollout = store_operation(messages.ExplainRollout)
     query_workers = store_operation(messages.QueryWorkers)
     get_worker_by_id = store_operation(messages.GetWorkerById)
     update_worker = store_operation(messages.UpdateWorker)

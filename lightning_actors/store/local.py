@@ -26,10 +26,19 @@ from lightning_actors.store.api import LightningStore, LightningStoreCapabilitie
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers import handle
 from lightning_actors.store.handlers.attempts import overdue, why_over
-from lightning_actors.store.messages import LightningStoreStatistics, Statistics, StoreWait
+from lightning_actors.store.messages import (
+    DequeueManyRollouts,
+    DequeueRollout,
+    ExplainRollout,
+    LightningStoreStatistics,
+    Statistics,
+    StoreWait,
+)
 from lightning_actors.store.sleepers import Sleepers
 from lightning_actors.store.tables import Tables
+from lightning_actors.store.vain_waits import VainWaits
 from lightning_actors.store.waiters import Waiter, Waiters
+from lightning_actors.types import Explanation
 
 __all__ = ["LocalStore"]
 
@@ -55,6 +64,9 @@ class LocalStore(LightningStore):
         self._sleepers = Sleepers(self._clock, tables.next_due)
         self._queue_watchers: dict[object, Callable[[], None]] = {}
         self._attempt_watchers: dict[str, dict[_AttemptWatch, None]] = {}
+        self._last_asked: tuple[float, str | None] | None = None
+        """When work was last asked for, and by whom; kept here, for an ask that finds none writes nothing."""
+        self._vain_waits = VainWaits(self._clock)
         self._loop: object = None
         self._users = 0
         self._operations = 0
@@ -97,8 +109,12 @@ class LocalStore(LightningStore):
         change = handle(self._tables, message, now)
         if change.writes:
             self._commit(change)
+        if isinstance(message, DequeueRollout | DequeueManyRollouts):
+            self._last_asked = now, message.worker_id
         if isinstance(message, Statistics):
             return cast("R", self._named(cast("LightningStoreStatistics", change.reply)))
+        if isinstance(message, ExplainRollout):
+            return cast("R", self._surrounded(cast("Explanation", change.reply)))
         return change.reply
 
     def settle(self) -> float:
@@ -196,7 +212,11 @@ class LocalStore(LightningStore):
         finally:
             self.forget(waiter)
             self._leave()
-        return answers[0] if answers else self.answer_now(message)
+        if answers:
+            return answers[0]
+        in_vain = self.answer_now(message)
+        await self._vain_waits.tell(self.ask, message, in_vain)
+        return in_vain
 
     def _commit(self, change: Change[Any]) -> None:
         self._tables.apply(change)
@@ -222,6 +242,18 @@ class LocalStore(LightningStore):
 
     def _named(self, counts: LightningStoreStatistics) -> LightningStoreStatistics:
         return {"name": type(self).__name__, "uptime": self._clock.monotonic() - self._created, **counts}
+
+    def _surrounded(self, explanation: Explanation) -> Explanation:
+        """An explanation with what is known of those around the tables: who asks, listens and waits."""
+        asked_time, asked_by = self._last_asked or (None, None)
+        attempts = explanation.attempts
+        return explanation.evolve(
+            last_asked_time=asked_time,
+            last_asked_by=asked_by,
+            listeners=len(self._queue_watchers),
+            is_watched=bool(attempts) and attempts[-1].attempt_id in self._attempt_watchers,
+            waiters=self._waiters.count_for(explanation.rollout_id),
+        )
 
     def _check_loop(self) -> None:
         if self._users and _running_loop() != self._loop:

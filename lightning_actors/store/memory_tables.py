@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from itertools import islice
 from typing import Any
 
 from lightning_actors.store import rules
@@ -15,6 +13,7 @@ from lightning_actors.store.deadlines import Deadlines
 from lightning_actors.store.messages import LightningStoreStatistics
 from lightning_actors.store.rollout_index import RolloutIndex
 from lightning_actors.store.span_shelf import SpanShelf
+from lightning_actors.store.waiting_line import WaitingLine
 from lightning_actors.types import Attempt, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
 
 __all__ = ["MemoryTables", "memory_capacity_bytes"]
@@ -30,7 +29,7 @@ class MemoryTables:
         self._shelf = shelf
         self._rollouts: dict[str, Rollout] = {}
         self._index = RolloutIndex()
-        self._queue: OrderedDict[str, None] = OrderedDict()
+        self._queue = WaitingLine()
         self._completions = CompletionLog()
         self._attempts: dict[str, Attempt] = {}
         self._attempts_at: dict[str, list[Attempt]] = {}
@@ -77,14 +76,12 @@ class MemoryTables:
                 self._shelf.mark(rollout_id, ended=status in rules.ROLLOUT_ENDED)
                 self._completions.mark(rollout_id, ended=status in rules.ROLLOUT_ENDED)
             if before.status in rules.ROLLOUT_QUEUED and status not in rules.ROLLOUT_QUEUED:
-                del self._queue[rollout_id]
+                self._queue.leave(rollout_id)
         if before is not None and before.config is not rollout.config:
             for attempt in self.attempts(rollout_id)[-1:]:
                 self._note_deadline(attempt, rollout)
         if status in rules.ROLLOUT_QUEUED and rollout_id not in self._queue:
-            self._queue[rollout_id] = None
-            if to_front:
-                self._queue.move_to_end(rollout_id, last=False)
+            self._queue.join(rollout_id, at_head=to_front)
 
     def _put_attempt(self, attempt: Attempt) -> None:
         attempts = self._attempts_at.get(attempt.rollout_id)
@@ -166,7 +163,11 @@ class MemoryTables:
 
     def queued(self, limit: int) -> list[Rollout]:
         """The first rollouts of the queue."""
-        return [self._rollouts[rollout_id] for rollout_id in islice(self._queue, limit)]
+        return [self._rollouts[rollout_id] for rollout_id in self._queue.first(limit)]
+
+    def ahead(self, rollout_id: str) -> int | None:
+        """How many stand before a rollout in the queue."""
+        return self._queue.before(rollout_id)
 
     def completed_after(self, number: int) -> tuple[int, str] | None:
         """The first rollout that ended after the one of this number, with its own number."""

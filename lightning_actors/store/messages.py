@@ -5,7 +5,8 @@ Arguments are checked when a message is built. Where a field has the same name a
 `types.Attempt`, it means the same.
 
 Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers,
-NextCompletion, GetCompletionCursor, ``StartRollout.begun`` and ``AddResources.publish``, which are ours.
+NextCompletion, GetCompletionCursor, ExplainRollout, ``StartRollout.begun`` and ``AddResources.publish``, which are
+ours.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from lightning_actors.types import (
     AttemptStatus,
     Completion,
     EnqueueRolloutRequest,
+    Explanation,
     FilterLogic,
     NamedResources,
     PaginatedResult,
@@ -52,6 +54,7 @@ __all__ = [
     "DequeueRollout",
     "EnqueueManyRollouts",
     "EnqueueRollout",
+    "ExplainRollout",
     "GetCompletionCursor",
     "GetLatestAttempt",
     "GetLatestResources",
@@ -432,6 +435,16 @@ class NextCompletion(StoreWait[Completion | None]):
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class GetCompletionCursor(StoreMessage[str]):
     """The cursor that stands after the newest completion: reading from there gives what ends from now on."""
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class ExplainRollout(StoreMessage[Explanation]):
+    """Why a rollout has not ended: its place in the queue, who asks for work, signs of life, attempts and errors.
+
+    ``print(await store.explain_rollout(rollout_id))`` says it in a few sentences. Raises RolloutNotFound.
+    """
+
+    rollout_id: str
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

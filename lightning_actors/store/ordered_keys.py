@@ -81,15 +81,26 @@ class OrderedKeys(Generic[K]):
         position, within = self._find(self._length - 1 - place if descending else place)
         return self._chunks[position][within]
 
+    def count_below(self, key: K) -> int:
+        """How many keys come before this one, whether or not it is there."""
+        if not self._chunks:
+            return 0
+        position = self._chunk_of(key)
+        return self._counted()[position] + bisect_left(self._chunks[position], key)
+
     def _chunk_of(self, key: K) -> int:
         return max(bisect_right(self._lows, key) - 1, 0)
 
-    def _find(self, place: int) -> tuple[int, int]:
-        """The chunk in which the key at this place stands, and where in it."""
+    def _counted(self) -> list[int]:
         if self._starts is None:
             self._starts = [0, *accumulate(map(len, self._chunks))]
-        position = bisect_right(self._starts, place) - 1
-        return position, place - self._starts[position]
+        return self._starts
+
+    def _find(self, place: int) -> tuple[int, int]:
+        """The chunk in which the key at this place stands, and where in it."""
+        starts = self._counted()
+        position = bisect_right(starts, place) - 1
+        return position, place - starts[position]
 
     def _walk_up(self, offset: int) -> Iterator[K]:
         position, within = self._find(offset) if offset else (0, 0)

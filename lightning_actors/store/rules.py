@@ -238,9 +238,8 @@ def span_size_bytes(span: Span) -> int:
 def _size(attributes: dict[str, Any]) -> int:
     size = 150 * len(attributes)
     for value in attributes.values():
-        kind: type[Any] = type(value)
-        if kind is str:
+        if type(value) is str:
             size += len(value)
-        elif kind not in _NUMBERS and isinstance(value, Sequence):
+        elif type(value) not in _NUMBERS and isinstance(value, Sequence):
             size += sum(60 + len(item) if isinstance(item, str) else 8 for item in cast("Sequence[Any]", value))
     return size

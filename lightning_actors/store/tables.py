@@ -67,6 +67,10 @@ class Tables(Protocol):
         """The number of the newest completion; 0 if there was none."""
         ...
 
+    def ahead(self, rollout_id: str) -> int | None:
+        """How many stand before a rollout in the queue, without a look at each; None if it is not queued."""
+        ...
+
     def attempt(self, attempt_id: str) -> Attempt | None:
         """One attempt; its id is no other attempt's, whatever the rollout."""
         ...

@@ -45,6 +45,10 @@ class Waiters:
         waiting = {waiter for waiters in self._for_rollout.values() for waiter in waiters}
         return len(waiting) + len(self._for_next)
 
+    def count_for(self, rollout_id: str) -> int:
+        """How many wait for this rollout to end."""
+        return len(self._for_rollout.get(rollout_id, ()))
+
     def add(self, message: StoreWait[Any], answer: Callable[[], None]) -> Waiter | None:
         """Have ``answer`` called once the message can be answered; None if it can be already.
 

@@ -6,11 +6,12 @@ wait for one that refuses to end.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
 
-from lightning_actors.actors import Actor
+from lightning_actors.actors import Actor, Held
 from lightning_actors.algorithm import Algorithm
 from lightning_actors.detached import DaemonThreads, DetachedCall, detached_task
 from lightning_actors.errors import RunnerError
@@ -57,6 +58,12 @@ class AlgorithmActor(Actor):
         self._store = store
         self._datasets = datasets
         self._outcome = outcome
+        self._began = rig.clock.monotonic()
+
+    def holding(self) -> Sequence[Held]:
+        """The algorithm, and for how long it has run."""
+        name = getattr(self._algorithm, "__name__", type(self._algorithm).__name__)
+        return (Held(name, "running", self._rig.clock.monotonic() - self._began),)
 
     async def started(self) -> None:
         """Begin."""

@@ -12,6 +12,7 @@ import anyio
 
 from lightning_actors.detached import runs_a_loop
 from lightning_actors.errors import ConfigError
+from lightning_actors.trainer.on_request import telling_on_request
 from lightning_actors.trainer.result import RunResult
 from lightning_actors.trainer.run import Run
 from lightning_actors.trainer.signals import heeding_signals
@@ -60,9 +61,10 @@ def run_plain(
 
 async def _execute(make: Callable[[], Run], train: Dataset[Any] | None, val: Dataset[Any] | None) -> RunResult:
     run = make()
-    with anyio.CancelScope() as scope, heeding_signals(run, scope.cancel):
-        return await run.execute(train, val)
-    return await run.result()
+    with telling_on_request(run.view):
+        with anyio.CancelScope() as scope, heeding_signals(run, scope.cancel):
+            return await run.execute(train, val)
+        return await run.result()
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:

@@ -35,6 +35,7 @@ from lightning_actors.store.run_ledger import RunPage
 from lightning_actors.trainer.algorithm_actor import AlgorithmActor, AlgorithmOutcome
 from lightning_actors.trainer.result import RunResult
 from lightning_actors.trainer.run_store import RunStore
+from lightning_actors.trainer.situation import RunView
 from lightning_actors.trainer.tally import Tally
 from lightning_actors.types import AttemptedRollout, Dataset, NamedResources, Resource, Rollout, RolloutStatus
 
@@ -86,6 +87,7 @@ class Run:
         self._exhausted = 0
         self._page: RunPage | None = None
         self.is_interrupted = False
+        self.view = RunView(rig)
 
     def close(self) -> None:
         """Begin no more rollouts. May be called from a signal handler, also while the event loop is blocked."""
@@ -114,6 +116,7 @@ class Run:
                 await store.add_resources(self._initial)
             try:
                 async with Supervisor(name="trainer", clock=rig.clock) as supervisor:
+                    self.view.supervisor = supervisor
                     await self._start(supervisor, store, (train, val), self._page)
                     await self._until_ended(supervisor)
             finally:

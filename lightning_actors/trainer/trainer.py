@@ -24,6 +24,7 @@ from lightning_actors.trainer.dry_run import DryRun
 from lightning_actors.trainer.plain import refuse_inside_loop, run_plain
 from lightning_actors.trainer.result import RunResult
 from lightning_actors.trainer.run import Run
+from lightning_actors.trainer.situation import RolloutSituation, RunTree, RunView
 from lightning_actors.types import Dataset, Hook, Resource
 
 __all__ = ["Trainer"]
@@ -118,6 +119,7 @@ class Trainer:
         )
         self.llm_proxy = llm_proxy
         self._is_running = False
+        self._view: RunView | None = None
         self.runner: LitAgentRunner[Any] = build_component(
             runner,
             expected_type=LitAgentRunner,
@@ -143,7 +145,7 @@ class Trainer:
         """Run the algorithm to its end, in an event loop of this call's own.
 
         In the main thread, Ctrl-C or SIGTERM ends the run in order (rollouts under way have the grace time), a second
-        one at once; the result says so.
+        one at once; the result says so. SIGUSR1 prints what every actor is doing and why rollouts are not finished.
 
         Args:
             agent: What the runners run.
@@ -222,6 +224,38 @@ class Trainer:
         with DryRun() as dry_run, self._using(agent, algorithm):
             return await self._run(agent, algorithm, dry_run.show)().execute(train, val)
 
+    # ── a look at it ──
+
+    def tree(self) -> RunTree:
+        """What every actor of the run under way is doing: ``print(trainer.tree())``.
+
+        It asks nobody and waits for nothing, so it may be called from any thread, and while the event loop is blocked.
+
+        Returns:
+            The actors in order of start, with what each runner has in hand; outside of a run there are none.
+        """
+        view = self._view
+        return RunTree() if view is None else view.tree()
+
+    async def explain(self, rollout_id: str) -> RolloutSituation:
+        """Why a rollout has not ended: ``print(await trainer.explain(rollout_id))``.
+
+        During a run, call it in the run's event loop. Outside of one the store alone is asked.
+
+        Args:
+            rollout_id: The rollout, of this run or any other in the store.
+
+        Returns:
+            The store's explanation, and which runners have the rollout in hand.
+
+        Raises:
+            RolloutNotFound: The store knows no such rollout.
+        """
+        view = self._view
+        if view is None:
+            return RolloutSituation(await self.store.explain_rollout(rollout_id))
+        return await view.explain(rollout_id)
+
     # ── within ──
 
     def _algorithm_to_fit(self) -> Algorithm:
@@ -253,7 +287,7 @@ class Trainer:
             try:
                 yield
             finally:
-                self._is_running = False
+                self._is_running, self._view = False, None
 
     @property
     def is_running(self) -> bool:
@@ -272,7 +306,7 @@ class Trainer:
             limit = self.max_threads or min(self.n_workers, self.runner.max_threads)
             if not agent.is_async() and limit < self.n_workers:
                 log.warning("sync_agents_share_threads", threads=limit, n_workers=self.n_workers, option="max_threads")
-            return Run(
+            run = Run(
                 self.runner.bound_rig().with_threads(DaemonThreads(limit)),
                 algorithm,
                 n_workers=self.n_workers,
@@ -282,6 +316,8 @@ class Trainer:
                 heartbeat_interval=self.runner.heartbeat_interval,
                 finished=finished,
             )
+            self._view = run.view
+            return run
 
         return make
 

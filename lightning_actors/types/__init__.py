@@ -17,6 +17,7 @@ from lightning_actors.types.core import (
     Worker,
     WorkerStatus,
 )
+from lightning_actors.types.explanation import ExplainedAttempt, Explanation
 from lightning_actors.types.query import (
     FilterField,
     FilterLogic,
@@ -62,6 +63,8 @@ __all__ = [
     "Dataset",
     "EnqueueRolloutRequest",
     "Event",
+    "ExplainedAttempt",
+    "Explanation",
     "FilterField",
     "FilterLogic",
     "FilterOptions",

@@ -19,6 +19,7 @@ from lightning_actors.store.messages import (
     AddManySpans,
     DequeueRollout,
     EnqueueRollout,
+    ExplainRollout,
     GetLatestAttempt,
     GetLatestResources,
     GetResourcesById,
@@ -129,6 +130,12 @@ def running_one(claims: list[AttemptedRollout]) -> AttemptedRollout:
     return claims[len(claims) // 8 * 4 + 2]
 
 
+def queued_in_the_middle(size: int) -> str:
+    """A rollout with many before it in the queue."""
+    store, _ = filled(size)
+    return store.perform(QueryRollouts(status_in=["queuing"], limit=1, offset=size // 10))[0].rollout_id
+
+
 OPERATIONS: dict[str, Callable[[int, list[AttemptedRollout]], Message[Any]]] = {
     "by_id": lambda n, claims: GetRolloutById(claims[n // 2].rollout_id),
     "by_ids": lambda n, claims: QueryRollouts(rollout_id_in=[c.rollout_id for c in claims[:: n // 10]]),
@@ -152,6 +159,8 @@ OPERATIONS: dict[str, Callable[[int, list[AttemptedRollout]], Message[Any]]] = {
     "page_deep_from_the_end": lambda n, _claims: QueryRollouts(
         sort_by="start_time", sort_order="desc", limit=10, offset=n // 2
     ),
+    "explain": lambda n, claims: ExplainRollout(claims[n // 2].rollout_id),
+    "explain_queued": lambda n, _claims: ExplainRollout(queued_in_the_middle(n)),
     "attempts": lambda n, claims: QueryAttempts(claims[n // 2].rollout_id),
     "latest_attempt": lambda n, claims: GetLatestAttempt(claims[n // 2].rollout_id),
     "spans": lambda n, claims: QuerySpans(claims[n // 2].rollout_id),

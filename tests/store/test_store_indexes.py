@@ -13,11 +13,13 @@ from lightning_actors.store.deadlines import Deadlines
 from lightning_actors.store.ordered_keys import OrderedKeys, merged_page
 from lightning_actors.store.paging import Conditions, sorted_and_paged
 from lightning_actors.store.rollout_index import RolloutIndex
+from lightning_actors.store.waiting_line import WaitingLine
 from lightning_actors.types import Rollout, RolloutStatus, Worker
 
 Key = tuple[float, int]
 
 keys = some.tuples(some.sampled_from([0.0, 1.0, 2.5, 7.0]), some.integers(0, 60))
+names = some.sampled_from("abcdefghijklmnop")
 offsets = some.integers(0, 70)
 limits = some.integers(-1, 70)
 
@@ -71,6 +73,10 @@ class OrderedKeysMachine(RuleBasedStateMachine):
     def read_one(self, place: int, *, descending: bool) -> None:
         place %= len(self.model)
         assert self.keys.at(place, descending=descending) == self.model[:: -1 if descending else 1][place]
+
+    @rule(key=keys)
+    def count_below(self, key: Key) -> None:
+        assert self.keys.count_below(key) == sum(known < key for known in self.model)
 
     @invariant()
     def same_length_and_small_chunks(self) -> None:
@@ -242,3 +248,45 @@ def test_a_sorted_page_is_a_slice_of_the_sorted_whole(
         assert present == sorted(present)
     absent = [None] * (len(values) - len(present))
     assert values == (present + absent if field.endswith("_time") else absent + present)
+
+
+class WaitingLineMachine(RuleBasedStateMachine):
+    """A waiting line beside a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = WaitingLine()
+        self.model: list[str] = []
+
+    @rule(name=names, at_head=some.booleans())
+    def join(self, name: str, *, at_head: bool) -> None:
+        if name not in self.model:
+            self.line.join(name, at_head=at_head)
+            self.model.insert(0 if at_head else len(self.model), name)
+
+    @precondition(lambda self: self.model)
+    @rule(place=some.integers(0, 100))
+    def leave(self, place: int) -> None:
+        self.line.leave(self.model.pop(place % len(self.model)))
+
+    @precondition(lambda self: self.model)
+    @rule(count=some.integers(1, 3))
+    def claim(self, count: int) -> None:
+        for name in self.line.first(count):
+            self.line.leave(name)
+        del self.model[:count]
+
+    @invariant()
+    def everyone_knows_its_place(self) -> None:
+        assert self.line.first(100) == self.model
+        assert len(self.line) == len(self.model)
+        assert [self.line.before(name) for name in self.model] == list(range(len(self.model)))
+        assert self.line.before("nobody") is None
+        assert "nobody" not in self.line
+
+    @invariant()
+    def gaps_are_no_more_than_those_who_wait(self) -> None:
+        assert len(self.line._gaps) <= max(len(self.model), 16)
+
+
+TestWaitingLine = WaitingLineMachine.TestCase

@@ -7,11 +7,19 @@ from __future__ import annotations
 from typing import Any, assert_type
 
 from lightning_actors.store import UNSET, InMemoryLightningStore, LightningStore, LightningStoreStatistics
-from lightning_actors.store.messages import DequeueRollout, EnqueueRollout, QuerySpans, Statistics, WaitForRollouts
+from lightning_actors.store.messages import (
+    DequeueRollout,
+    EnqueueRollout,
+    ExplainRollout,
+    QuerySpans,
+    Statistics,
+    WaitForRollouts,
+)
 from lightning_actors.types import (
     Attempt,
     AttemptedRollout,
     EnqueueRolloutRequest,
+    Explanation,
     PaginatedResult,
     ResourcesUpdate,
     Rollout,
@@ -46,6 +54,7 @@ async def methods(store: LightningStore, span: Span) -> None:
     assert_type(await store.get_many_span_sequence_ids([("ro", "at")]), list[int])
     assert_type(await store.query_spans("ro", "latest", name="n"), PaginatedResult[Span])
     assert_type(await store.wait_for_rollouts(rollout_ids=["ro"], timeout=3), list[Rollout])
+    assert_type(await store.explain_rollout("ro"), Explanation)
     assert_type(await store.update_worker("w"), Worker)
     assert_type(await store.update_many_workers(["w"], attempts=[("ro", "at")]), None)
     assert_type((await store.query_rollouts())[0], Rollout)
@@ -55,6 +64,7 @@ async def messages(store: LightningStore) -> None:
     assert_type(await store.ask(EnqueueRollout(1)), Rollout)
     assert_type(await store.ask(DequeueRollout()), AttemptedRollout | None)
     assert_type(await store.ask(QuerySpans("ro")), PaginatedResult[Span])
+    assert_type(await store.ask(ExplainRollout("ro")), Explanation)
     assert_type(await store.ask(WaitForRollouts(rollout_ids=[])), list[Rollout])
     assert_type(await store.deliver(Statistics()), LightningStoreStatistics)
     assert_type(await LightningStore.enqueue_rollout(store, 1), Rollout)
