@@ -83,7 +83,7 @@ def _grouped(group: Sequence[ActorInfo]) -> Iterator[_Row]:
     active = sorted((info for info in group if _kind(info) != "idle"), key=_longest, reverse=True)
     rows = [_Row(info.name, _doing(info)) for info in active[:_SHOWN_OF_GROUP]]
     if len(active) > len(rows):
-        rows.append(_Row(f"… {len(active) - len(rows):,} more", "for less long"))
+        rows.append(_Row(f"… {len(active) - len(rows):,} more", "none of them for longer"))
     yield from _below(rows)
 
 

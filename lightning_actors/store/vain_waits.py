@@ -39,7 +39,7 @@ class VainWaits:
         self._told: set[str] = set()
 
     async def tell(self, explain: Explain, message: StoreWait[Any], ended: Any) -> None:
-        """Say why the others have not ended, if that was not said before. A wait for no rollout in particular has no why.
+        """Say why the others have not ended, if that was not said before. A wait for the next has no why.
 
         Args:
             explain: Asks the store.

@@ -68,7 +68,7 @@ def test_of_many_that_are_busy_a_few_are_shown() -> None:
     lines = drawn(*[busy(number, number) for number in range(1_000)])
     assert lines[0] == "runner-0 … runner-999  1,000 busy"
     assert [line.split()[1] for line in lines[1:9]] == [f"runner-{number}" for number in range(999, 991, -1)]
-    assert lines[9:] == ["└─ … 992 more          for less long"]
+    assert lines[9:] == ["└─ … 992 more          none of them for longer"]
 
 
 def test_a_few_siblings_are_listed_one_by_one() -> None:
