@@ -145,7 +145,8 @@ class Trainer:
         """Run the algorithm to its end, in an event loop of this call's own.
 
         In the main thread, Ctrl-C or SIGTERM ends the run in order (rollouts under way have the grace time), a second
-        one at once; the result says so. SIGUSR1 prints what every actor is doing and why rollouts are not finished.
+        one at once; the result says so. SIGUSR1, where nobody else has taken it, prints what every actor is doing and
+        why rollouts are not finished.
 
         Args:
             agent: What the runners run.
