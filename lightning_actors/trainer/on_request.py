@@ -73,6 +73,7 @@ class _Teller:
         self._view = view
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
+        self._is_asked = False
 
     def asked(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
@@ -82,8 +83,11 @@ class _Teller:
         except Exception as error:  # noqa: BLE001 - boundary: it would be raised in whatever code the signal interrupted
             text = f"the tree could not be drawn: {error!r}"
         _print(f"── {name}: what every actor is doing ──\n{text}")
-        # In a context of its own: the one here is that of the task that was interrupted.
-        self._loop.call_soon_threadsafe(self._begin, context=Context())
+        if not self._is_asked:
+            # Once, for what wakes the loop holds little and has to hold other signals too. In a context of its own,
+            # for the one here is that of the task that was interrupted.
+            self._is_asked = True
+            self._loop.call_soon_threadsafe(self._begin, context=Context())
 
     def close(self) -> None:
         """Explain no more."""
@@ -91,6 +95,7 @@ class _Teller:
             self._task.cancel()
 
     def _begin(self) -> None:
+        self._is_asked = False
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._explain(), name="explanation")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 import lightning_actors as agl
 
@@ -131,6 +132,33 @@ def test_a_run_that_is_asked_tells_its_tree_and_why_rollouts_are_not_finished(
     assert why[-1] == "… and 2 more queued"
 
 
+def test_a_run_that_waits_says_that_its_loop_has_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+
+    async def look(_store: agl.LightningStore) -> None:
+        while "main thread: the event loop has nothing to do" not in "".join(told):
+            await to_thread.run_sync(os.kill, os.getpid(), signal.SIGUSR1)
+            told.append(capsys.readouterr().err)
+
+    fit(look)
+
+
+def test_asking_many_times_while_the_loop_is_blocked_is_explained_once(capsys: pytest.CaptureFixture[str]) -> None:
+    async def look(store: agl.LightningStore) -> None:
+        for _ in range(200):
+            signal.raise_signal(signal.SIGUSR1)
+        told = capsys.readouterr().err
+        assert told.count("what every actor is doing") == 200
+        assert "Exception ignored" not in told
+        await store.enqueue_rollout("task")
+        while "has been queued" not in told:
+            await anyio.lowlevel.checkpoint()
+            told += capsys.readouterr().err
+        assert told.count("why rollouts are not finished") == 1
+
+    fit(look)
+
+
 class Speechless(agl.InMemoryLightningStore):
     """Cannot explain."""
 
@@ -152,7 +180,7 @@ def test_a_store_that_cannot_explain_does_not_disturb_the_run(capsys: pytest.Cap
 
 
 SCRIPT = """
-import sys
+import select, sys
 import anyio
 import lightning_actors as agl
 
@@ -160,7 +188,8 @@ import lightning_actors as agl
 @agl.rollout
 async def agent(task):
     print("blocking", flush=True)
-    sys.stdin.readline()
+    while not select.select([sys.stdin], [], [], 0.01)[0]:  # a signal just before one long wait would not interrupt it
+        pass
     await anyio.sleep(3600)
 
 
@@ -201,18 +230,15 @@ def test_a_process_whose_loop_is_blocked_tells_where(tmp_path: Path) -> None:
 
             until("blocking")
             process.send_signal(signal.SIGUSR1)
-            until("sys.stdin.readline()")
+            until(", in agent")
             assert any(line.startswith("runner-0") and ": agent for " in line for line in said)
             assert any(line.startswith("main thread: in task 'agent of ro-") for line in said)
-            assert said[-2].endswith("line 10, in agent")
+            assert str(script) in said[-1]
             assert not any("why rollouts are not finished" in line for line in said)
             process.stdin.write("\n")
             process.stdin.flush()
             until("has it in hand")
             assert said[-2].split(maxsplit=1)[1].startswith("is running: attempt 1 of 1 by Worker-0 for ")
-            while "the event loop has nothing to do" not in said[-1]:  # it may still have been telling
-                process.send_signal(signal.SIGUSR1)
-                until("main thread:")
             process.send_signal(signal.SIGINT)
             until("<RunResult 1 cancelled, interrupted>")
             assert process.wait(30) == 0
