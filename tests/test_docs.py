@@ -115,7 +115,8 @@ def test_the_ci_script_runs_the_readmes_commands_in_their_order() -> None:
     demo, check = (line.strip().split(" && ") for line in blocks("README.md", "bash"))
     lines = text_of(".ci/run").splitlines()
     run = [line.replace('"$python"', "python3") for line in lines[lines.index("set -x") + 1 :] if line]
-    assert [*check[:-1], f"{demo[-1]} --require-improvement", check[-1]] == run
+    demos = [f"{demo[-1]} --require-improvement", f"{demo[-1]} cartpole --require-target"]
+    assert [*check[:-1], *demos, check[-1]] == run
     assert demo[:-1] == [step.replace("[all,dev]", "[demo]") for step in check[: len(demo) - 1]]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from lightning_actors.cli.cartpole import cartpole
 from lightning_actors.cli.demo import demo
 
-__all__ = ["app"]
+__all__ = ["app", "demos"]
 
 app = typer.Typer(
     name="lightning-actors",
@@ -23,4 +24,9 @@ def lightning_actors() -> None:
     """Debug, benchmark and improve AI agents."""
 
 
-app.command()(demo)
+demos = typer.Typer(name="demo", rich_markup_mode=None)
+"""``demo`` itself, which does something without a command too, and its commands."""
+
+demos.callback(invoke_without_command=True)(demo)
+demos.command()(cartpole)
+app.add_typer(demos)

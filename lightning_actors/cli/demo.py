@@ -1,4 +1,4 @@
-"""``lightning-actors demo``: a small language model gets better at a real task."""
+"""``lightning-actors demo``: a small language model gets better at a real task; its subcommands show other things."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _INTERRUPTED = 130
 
 
 def demo(
+    context: typer.Context,
     *,
     model: Annotated[
         str | None, typer.Option(help="A model at OPENAI_BASE_URL; OPENAI_MODEL by default.", show_default=False)
@@ -30,6 +31,9 @@ def demo(
 
     The model is SmolLM2-135M-Instruct, served in this process; with OPENAI_BASE_URL set it is the one found there.
     """
+    if context.invoked_subcommand is not None:
+        _refuse_options(context, context.invoked_subcommand)
+        return
     from lightning_actors.demo import run_demo  # noqa: PLC0415 - the help should not wait for it
 
     report = run_demo(model=model, seed=seed, budget=budget, rounds=rounds, workers=workers, held_out=held_out)
@@ -37,3 +41,12 @@ def demo(
         raise typer.Exit(_INTERRUPTED)
     if require_improvement and report.after.exact <= report.before.exact:
         raise typer.Exit(_NOT_IMPROVED)
+
+
+def _refuse_options(context: typer.Context, command: str) -> None:
+    """An option before a subcommand would say nothing to it: better refused than ignored."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')}"
+            context.fail(f"{option} belongs to the demo without a command: write options of {command} after its name")

