@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import anyio
@@ -16,6 +15,7 @@ from lightning_actors.demo.agent import continent_agent
 from lightning_actors.demo.chart import draw_curve
 from lightning_actors.demo.countries import CountrySplit, majority_share, split_countries
 from lightning_actors.demo.model import language_model
+from lightning_actors.demo.printer import Printer
 from lightning_actors.demo.prompts import PLAIN_PROMPT, continent_search, describe_candidate
 from lightning_actors.errors import ConfigError, MissingExtra
 from lightning_actors.report import render_span_tree
@@ -156,19 +156,8 @@ async def _spans_of_success(store: LightningStore, run: RunResult, score: HeldOu
     return list(await store.query_spans(chosen, "latest"))
 
 
-@dataclass(slots=True)
-class _Show:
-    """Prints lines with the time that has passed."""
-
-    out: TextIO
-    _began: float = field(default_factory=time.monotonic)
-
-    def seconds(self) -> float:
-        return time.monotonic() - self._began
-
-    def line(self, text: str = "") -> None:
-        self.out.write(f"{text}\n")
-        self.out.flush()
+class _Show(Printer):
+    """What there is to see, in the order in which it happens."""
 
     def progress(self, step: SearchProgress) -> None:
         self.line(

@@ -178,12 +178,18 @@ def test_after_a_kill_the_same_command_goes_on_where_it_stopped(place: Path) -> 
     assert len(results_in(place)) == 10
 
 
-def test_at_an_interrupt_no_more_begin_and_those_under_way_finish(place: Path) -> None:
+def start_and_interrupt(place: Path, *options: str) -> subprocess.Popen[str]:
+    """Press Ctrl-C after half of ten tasks; the others wait for a file."""
     write_tasks(place, *range(1, 11))
-    process = start(place, "halting", "--limit", "2")
+    process = start(place, "halting", *options)
     wait_for(process, "5/10")
     process.send_signal(signal.SIGINT)
     wait_for(process, "interrupted")
+    return process
+
+
+def test_at_an_interrupt_no_more_begin_and_those_under_way_finish(place: Path) -> None:
+    process = start_and_interrupt(place, "--limit", "2")
     (place / "go").touch()
     out, _ = process.communicate(timeout=50)
     assert process.returncode == 130
@@ -194,11 +200,7 @@ def test_at_an_interrupt_no_more_begin_and_those_under_way_finish(place: Path) -
 
 
 def test_a_second_interrupt_cancels_those_under_way_which_have_no_result_and_run_next_time(place: Path) -> None:
-    write_tasks(place, *range(1, 11))
-    process = start(place, "halting", "--limit", "4")
-    wait_for(process, "5/10")
-    process.send_signal(signal.SIGINT)
-    wait_for(process, "interrupted")
+    process = start_and_interrupt(place, "--limit", "4")
     process.send_signal(signal.SIGTERM)
     out, told = process.communicate(timeout=50)
     assert process.returncode == 130

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TextIO
 
 import anyio
@@ -13,6 +12,7 @@ import anyio
 from lightning_actors.demo.cartpole.agent import LONGEST, play_episode
 from lightning_actors.demo.cartpole.reinforce import LearningProgress, Reinforce, ReinforceResult
 from lightning_actors.demo.chart import draw_bar, draw_curve
+from lightning_actors.demo.printer import Printer
 from lightning_actors.report import render_span_tree
 from lightning_actors.trainer import RunResult, Trainer
 from lightning_actors.types import Span
@@ -87,19 +87,8 @@ def run_cartpole(
     return report
 
 
-@dataclass(slots=True)
-class _Show:
-    """Prints lines with the time that has passed."""
-
-    out: TextIO
-    _began: float = field(default_factory=time.monotonic)
-
-    def seconds(self) -> float:
-        return time.monotonic() - self._began
-
-    def line(self, text: str = "") -> None:
-        self.out.write(f"{text}\n")
-        self.out.flush()
+class _Show(Printer):
+    """What there is to see, in the order in which it happens."""
 
     def progress(self, step: LearningProgress) -> None:
         """One line for each update: the bars below each other are the curve, turned by a quarter."""
