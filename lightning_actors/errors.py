@@ -12,6 +12,7 @@ LightningError
 │   ├── AttemptNotFound         (also ValueError)
 │   ├── InvalidTransition       (also ValueError) an ended rollout or attempt does not change
 │   ├── ResourcesNotFound       (also ValueError)
+│   ├── RolloutNotEnded         (also ValueError) what was asked belongs to a rollout that has ended
 │   ├── RolloutNotFound         (also ValueError)
 │   ├── SpansEvicted            (also RuntimeError) these spans were dropped to save memory
 │   └── WrongLoop               (also RuntimeError) the store is in use from another event loop
@@ -52,6 +53,7 @@ __all__ = [
     "ResourcesNotFound",
     "RestartLimitExceeded",
     "RolloutCancelled",
+    "RolloutNotEnded",
     "RolloutNotFound",
     "RolloutTimeout",
     "RunnerError",
@@ -160,6 +162,18 @@ class InvalidTransition(StoreError, ValueError):
         super().__init__(message)
         self.before = before
         self.after = after
+
+
+class RolloutNotEnded(StoreError, ValueError):
+    """The rollout has not ended yet; ``status`` says where it stands."""
+
+    def __init__(self, rollout_id: str, status: str) -> None:
+        super().__init__(
+            f"rollout {rollout_id!r} is {status} and has not ended: await wait_for_rollouts(rollout_ids=[...]) first; "
+            f"while it runs, its agent gives rewards with emit_reward"
+        )
+        self.rollout_id = rollout_id
+        self.status = status
 
 
 class SpansEvicted(StoreError, RuntimeError):

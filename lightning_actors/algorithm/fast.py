@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, get_args
 import anyio
 
 from lightning_actors.algorithm.base import Algorithm
+from lightning_actors.algorithm.tasks import task_at
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.errors import ConfigError, SpansEvicted
 from lightning_actors.log import get_logger
@@ -194,12 +195,7 @@ class _Stream:
 def _tasks(datasets: list[_Split]) -> Iterator[_Task]:
     for mode, dataset in datasets:
         for index in range(len(dataset)):
-            try:
-                task = dataset[index]
-            except Exception as error:
-                error.add_note(f"raised by the {mode} dataset at index {index}")
-                raise
-            yield _Task(mode, index, task)
+            yield _Task(mode, index, task_at(dataset, index, mode))
 
 
 def _warn_unused(option: str, value: float, default: float, instead: str) -> None:

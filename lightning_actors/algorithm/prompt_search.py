@@ -22,6 +22,7 @@ from lightning_actors.algorithm.base import Algorithm
 from lightning_actors.algorithm.prompt_race import CandidateScore, Race, RoundPlan, plan_rounds
 from lightning_actors.algorithm.prompt_space import Candidate, Demonstrations, Layout, PromptSpace, check_parts
 from lightning_actors.algorithm.prompt_trials import HeldOutScore, SearchProgress, Trials
+from lightning_actors.algorithm.tasks import task_at
 from lightning_actors.errors import ConfigError
 from lightning_actors.log import get_logger
 from lightning_actors.types import Dataset, PromptTemplate
@@ -244,14 +245,7 @@ class PromptSearch(Algorithm):
 
 
 def _items(dataset: Dataset[Any], name: str, indices: Sequence[int]) -> list[Any]:
-    items: list[Any] = []
-    for index in indices:
-        try:
-            items.append(dataset[index])
-        except Exception as error:
-            error.add_note(f"raised by the {name} dataset at index {index}")
-            raise
-    return items
+    return [task_at(dataset, index, name) for index in indices]
 
 
 def _contestants(

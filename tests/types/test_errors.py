@@ -24,6 +24,7 @@ MADE: list[LightningError] = [
     errors.AttemptNotFound("ro-1", "at-1"),
     errors.InvalidTransition("no", before="failed", after="running"),
     errors.ResourcesNotFound("rs-1"),
+    errors.RolloutNotEnded("ro-1", "running"),
     errors.RolloutNotFound("ro-1"),
     errors.SpansEvicted("ro-1"),
     errors.WrongLoop("other"),

@@ -1,0 +1,29 @@
+"""`task_at`: a task out of a dataset, which is the user's and may raise."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from lightning_actors.types import Dataset
+
+__all__ = ["task_at"]
+
+T = TypeVar("T")
+
+
+def task_at(dataset: Dataset[T], index: int, name: str) -> T:
+    """Read a task.
+
+    Args:
+        dataset: The tasks.
+        index: The position, from 0.
+        name: What to call the dataset in a note, e.g. "train".
+
+    Raises:
+        Exception: What the dataset raised, with a note that says where.
+    """
+    try:
+        return dataset[index]
+    except Exception as error:
+        error.add_note(f"raised by the {name} dataset at index {index}")
+        raise
