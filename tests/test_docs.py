@@ -103,6 +103,13 @@ def test_the_readmes_algorithm_compares_its_prompts(said: dict[str, list[str]]) 
     ]
 
 
+def test_the_readmes_bandit_learns_from_feedback(said: dict[str, list[str]]) -> None:
+    assert said["learn.py"] == [
+        "'You are a helpful assistant. {any_question}': 0 rollouts, mean reward None",
+        "'Answer in one word. {any_question}': 1 rollouts, mean reward 0.5",
+    ]
+
+
 def test_the_readmes_actors_answer(said: dict[str, list[str]]) -> None:
     assert said["till.py"] == ["6"]
     assert said["agent.py"] == []

@@ -197,4 +197,4 @@ def test_every_example_is_a_program_with_a_main_and_is_tested_here() -> None:
         if path.name in {"capitals.py", "benchmark_results.py", "two_actors.py"}:  # shared by others; the kernel's
             continue
         assert "\nif __name__ == " in path.read_text(encoding="utf-8")
-        assert f'"{path.name}"' in here
+        assert f'"{path.name}"' in here + (Path(__file__).parent / "test_web_app.py").read_text(encoding="utf-8")
