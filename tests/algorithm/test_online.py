@@ -397,7 +397,9 @@ async def test_the_blocks_own_error_leaves_it_as_it_is() -> None:
             raise KeyError("mine")
 
 
-async def test_leaving_the_block_lets_a_learn_under_way_end_and_begins_no_other() -> None:
+async def test_leaving_the_block_lets_a_learn_under_way_end_and_begins_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     begun, go_on = anyio.Event(), anyio.Event()
 
     async def wait(_: Diary, experience: Experience) -> None:
@@ -419,6 +421,39 @@ async def test_leaving_the_block_lets_a_learn_under_way_end_and_begins_no_other(
         assert diary.tasks == ["a"]
         await settle()
         assert diary.tasks == ["a"]
+    assert not caplog.records, "nothing went wrong"
+
+
+async def test_what_ends_while_the_block_is_being_left_is_learned_from_the_next_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun, go_on = anyio.Event(), anyio.Event()
+
+    async def wait_at_feedback(_: Diary, experience: Experience) -> None:
+        if experience.reward == 1.0:
+            begun.set()
+            await go_on.wait()
+
+    store, diary = InMemoryLightningStore(), Diary(wait_at_feedback)
+    async with stepping(store) as runner, anyio.create_task_group() as tasks:
+
+        async def end_another() -> None:
+            await settle()
+            await runner.step("late")
+            await settle()
+            go_on.set()
+
+        async with diary.learning(store):
+            done = await runner.step("a")
+            await diary.until(1)
+            tasks.start_soon(diary.feedback, done.rollout_id, 1.0)
+            await begun.wait()
+            tasks.start_soon(end_another)
+        assert diary.rewards == [0.5, 1.0]
+        async with diary.learning(store, after=diary.cursor):
+            await diary.until(3)
+    assert diary.tasks == ["a", "a", "late"]
+    assert not caplog.records, "nothing went wrong"
 
 
 async def test_cancelling_the_block_stops_a_learn_under_way() -> None:
@@ -511,6 +546,19 @@ async def test_no_more_tasks_are_on_their_way_than_it_is_told() -> None:
         assert len(await store.query_rollouts()) == 5
         go_on.set()
     assert sorted(diary.tasks) == list(range(30))
+
+
+async def test_a_task_that_is_learned_from_before_its_enqueuing_returns_is_not_waited_for() -> None:
+    class Unhurried(InMemoryLightningStore):
+        async def enqueue_rollout(self, *args: Any, **options: Any) -> Rollout:
+            enqueued = await super().enqueue_rollout(*args, **options)
+            await diary.until(enqueued.input + 1)
+            return enqueued
+
+    diary = Diary()
+    with anyio.fail_after(20):
+        await trainer_of(diary, store=Unhurried()).fit_async(agent, range(5))
+    assert diary.tasks == list(range(5))
 
 
 async def test_what_is_published_reaches_the_runners_at_their_next_rollout() -> None:
