@@ -75,7 +75,8 @@ class OnlineAlgorithm(Algorithm):
     async def learn(self, experience: Experience) -> None:
         """Learn from a rollout that has ended, and ``publish`` what should be used from now on.
 
-        The same rollout comes again with each feedback on it, and when it was run again.
+        The same rollout comes again with each feedback on it, which may be before its end has had its turn, and when
+        it was run again.
         """
 
     async def begin(self) -> None:

@@ -76,8 +76,8 @@ class PromptBandit(OnlineAlgorithm):
 
     After each rollout that ran with one of its prompts it draws anew which to use and publishes that. A rollout counts
     once, with its final reward: feedback takes the place of an earlier reward. One without a reward counts when
-    feedback comes. One that failed without a reward counts as the worst; one that was cancelled does not count. What
-    ran in mode "val" or "test", or with none of the prompts, is left alone.
+    feedback comes. One that failed without a reward counts as the worst, one that was cancelled without one does not
+    count. What ran in mode "val" or "test", or with none of the prompts, is left alone.
 
     A run of tasks ends with the best prompt as the latest resources. What was learned stays from one run or block to
     the next. In another process, ``learning(store, after=None)`` learns it again from the rollouts that the store
