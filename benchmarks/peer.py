@@ -46,7 +46,8 @@ def ensure_peer(folder: Path, python: Path | None = None) -> Path:
     Raises:
         PeerUnavailable: It could not be installed, or the given interpreter has another version or none.
     """
-    found = python or folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    made = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    found = made if python is None else python.absolute()
     version = installed_versions(found).get(_NAME)
     if version == _VERSION:
         return found
