@@ -140,6 +140,7 @@ class DetachedCall(Generic[R]):
         if self.finished.is_set():
             return
         self._value, self.error = value, error
+        self.on_cancel = None  # it holds the task, and the task this call: a circle that only the collector could undo
         self.finished.set()
         if self.on_finish is not None:
             self.on_finish()

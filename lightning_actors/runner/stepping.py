@@ -31,7 +31,6 @@ __all__ = ["Stepper"]
 log = get_logger("lightning_actors.runner")
 
 _GIVE_UP_SECONDS = 5.0
-_SINGLE_ATTEMPT = RolloutConfig()
 
 
 class Stepper:
@@ -70,7 +69,7 @@ class Stepper:
                 task,
                 mode,
                 None if named is None else await self._known_resources.stored(named),
-                _SINGLE_ATTEMPT if config is None else _single_attempt(config),
+                None if config is None else _single_attempt(config),  # the default has one attempt and no retry
                 cast("dict[str, Any] | None", metadata),  # any mapping will do, and the store copies it
                 self.worker_id,
                 begun=True,
