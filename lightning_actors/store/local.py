@@ -47,6 +47,8 @@ R = TypeVar("R")
 log = get_logger("lightning_actors.store")
 
 _YIELD_EVERY = 64
+_BESIDE_THE_TABLES = (DequeueRollout, DequeueManyRollouts, Statistics, ExplainRollout)
+"""Operations that ask for, or tell of, what is not in the tables."""
 
 
 class LocalStore(LightningStore):
@@ -58,6 +60,7 @@ class LocalStore(LightningStore):
 
     def __init__(self, tables: Tables, *, clock: Clock | None = None) -> None:
         self._tables = tables
+        self._next_due = tables.next_due
         self._clock: Clock = clock or SystemClock()
         self._created = self._clock.monotonic()
         self._waiters = Waiters(tables)
@@ -109,13 +112,19 @@ class LocalStore(LightningStore):
         change = handle(self._tables, message, now)
         if change.writes:
             self._commit(change)
+        if isinstance(message, _BESIDE_THE_TABLES):
+            return cast("R", self._completed(message, change.reply, now))
+        return change.reply
+
+    def _completed(self, message: object, reply: object, now: float) -> object:
+        """The reply with what the tables do not know."""
+        if isinstance(message, Statistics):
+            return self._named(cast("LightningStoreStatistics", reply))
+        if isinstance(message, ExplainRollout):
+            return self._surrounded(cast("Explanation", reply))
         if isinstance(message, DequeueRollout | DequeueManyRollouts):
             self._last_asked = now, message.worker_id
-        if isinstance(message, Statistics):
-            return cast("R", self._named(cast("LightningStoreStatistics", change.reply)))
-        if isinstance(message, ExplainRollout):
-            return cast("R", self._surrounded(cast("Explanation", change.reply)))
-        return change.reply
+        return reply
 
     def settle(self) -> float:
         """End the attempts whose deadline has come.
@@ -124,7 +133,7 @@ class LocalStore(LightningStore):
             The time at which it was so, in seconds since the epoch.
         """
         now = self._clock.time()
-        due = self._tables.next_due()
+        due = self._next_due()
         if due is not None and due <= now:
             for attempt in self._tables.due_attempts(now):
                 log.info("attempt_overdue", rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -24,9 +24,7 @@ def evolved(model: M, /, **changes: Any) -> M:
     takes a third of the time; a store does this several times for each operation.
     """
     copy = object.__new__(type(model))
-    fields = cast("dict[str, Any]", copy.__dict__)
-    fields |= model.__dict__
-    fields |= changes
+    _set_dict(copy, {**model.__dict__, **changes})
     given = model.__pydantic_fields_set__
     _set_given(copy, given if given.issuperset(changes) else given.union(changes))
     _set_extra(copy, model.__pydantic_extra__)
