@@ -13,6 +13,7 @@ cancellation still keeps ``trio.run`` from returning: trio has no way to leave a
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import sys
@@ -200,16 +201,26 @@ def _start_on_asyncio(
     call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...], context: Context | None
 ) -> None:
     # asyncio itself, because anyio has no task outside a task group
-    from asyncio import CancelledError, get_running_loop  # noqa: PLC0415 - only where this backend runs
+    task = asyncio.get_running_loop().create_task(_run(call, function, args), name=call.name, context=context)
+    call.on_cancel = _Cancel(task, call)
 
-    task = get_running_loop().create_task(_run(call, function, args), name=call.name, context=context)
 
-    def cancel() -> None:
-        if not call.has_begun:  # a task that is cancelled before its first step could not say how it ended
-            task.add_done_callback(lambda _: call.settle(None, CancelledError()))
-        task.cancel()
+class _Cancel:
+    """Cancels a task of asyncio that runs a call."""
 
-    call.on_cancel = cancel
+    __slots__ = ("_call", "_task")
+
+    def __init__(self, task: asyncio.Task[None], call: DetachedCall[Any]) -> None:
+        self._task = task
+        self._call = call
+
+    def __call__(self) -> None:
+        if not self._call.has_begun:  # a task that is cancelled before its first step could not say how it ended
+            self._task.add_done_callback(self._never_began)
+        self._task.cancel()
+
+    def _never_began(self, _task: asyncio.Task[None]) -> None:
+        self._call.settle(None, asyncio.CancelledError())
 
 
 def _start_on_trio(

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from lightning_actors.errors import ConfigError, InvalidAgent
@@ -151,14 +151,9 @@ class LitAgent(Generic[T_contra]):
         """The same as ``get_runner()``."""
         return self.get_runner()
 
-    @contextmanager
-    def executing_on(self, runner: Any) -> Generator[None]:
+    def executing_on(self, runner: Any) -> AbstractContextManager[None]:
         """For runners: within this context, and the tasks and threads begun there, ``self.runner`` is that runner."""
-        token = _executing.set((self, runner))
-        try:
-            yield
-        finally:
-            _executing.reset(token)
+        return _Executing(self, runner)
 
     @property
     def tracer(self) -> Tracer:
@@ -186,6 +181,23 @@ class LitAgent(Generic[T_contra]):
             f"{type(self).__name__} was asked for {entry}, but it has only {written}: write {entry} too, "
             f"with the parameters (self, task, resources, rollout)"
         )
+
+
+class _Executing(AbstractContextManager[None]):
+    """The length of a rollout, for the agent that works on it."""
+
+    __slots__ = ("_pair", "_token")
+
+    _token: Token[tuple[LitAgent[Any], Any] | None]
+
+    def __init__(self, agent: LitAgent[Any], runner: Any) -> None:
+        self._pair = (agent, runner)
+
+    def __enter__(self) -> None:
+        self._token = _executing.set(self._pair)
+
+    def __exit__(self, *_: object) -> None:
+        _executing.reset(self._token)
 
 
 def _check_entry(cls: type[LitAgent[Any]], name: str) -> None:

@@ -111,7 +111,7 @@ class TraceProcessor(SpanProcessor):
 
     def _adopt(self, trace: Trace, key: int | tuple[int, int]) -> None:
         """Remember an id that leads to the trace: a new root's whole trace, or one span in a trace of the host."""
-        trace.adopted.add(key)
+        trace.adopted[key] = None
         self._owners[key] = trace
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -37,6 +37,7 @@ from lightning_actors.types import (
     SpanCoreFields,
     TraceStatus,
 )
+from lightning_actors.types.nothing import NOTHING
 from lightning_actors.types.trusted import trusted
 
 __all__ = ["SpanSink", "Trace", "TraceOwner", "current_trace", "last_trace", "remember_last"]
@@ -149,9 +150,9 @@ class Trace:
         self._mark_dirty: Final = mark_dirty if sink is not None else None
         self._is_open = True
         self._open: dict[int, ReadableSpan] = {}
-        self.adopted: Final[set[int | tuple[int, int]]] = set()
+        self.adopted: Final[dict[int | tuple[int, int], None]] = {}
         self._contexts: dict[int, SpanContext] = {}  # those of ended spans and of their parents
-        self._missing: set[int] = set()
+        self._missing: dict[int, None] = {}
 
     def __repr__(self) -> str:
         state = "open" if self._is_open else "closed"
@@ -203,7 +204,7 @@ class Trace:
             above,
             status=core.status,
             attributes=dict(core.attributes),
-            events=list(events),
+            events=list(events) if events else NOTHING,
             start_time=start,
             end_time=core.end_time if core.end_time is not None else start,
         )
@@ -241,8 +242,8 @@ class Trace:
             name=name,
             status=status,
             attributes=attributes,
-            events=events,
-            links=links or [],
+            events=events or NOTHING,
+            links=links or NOTHING,
             start_time=start_time,
             end_time=end_time,
             resource=self.tracer.resource,
@@ -361,7 +362,7 @@ class Trace:
     def note_missing(self, span_id: int) -> None:
         """Something points to this span, but a host's sampler kept it back."""
         if span_id not in self._missing:
-            self._missing.add(span_id)
+            self._missing[span_id] = None
             self.count("sampled_out")
 
     def count(self, note: str, by: int = 1) -> None:

@@ -18,6 +18,7 @@ from opentelemetry.trace.status import Status as SdkStatus
 from pydantic import BaseModel, ConfigDict, Field, WrapValidator
 from pydantic_core import to_json
 
+from lightning_actors.types.nothing import NOTHING
 from lightning_actors.types.trusted import trusted
 
 __all__ = [
@@ -274,8 +275,8 @@ class Span(_Part):
             name=source.name,
             status=_UNSET if status.is_unset else TraceStatus.from_opentelemetry(status),
             attributes=_plain(source.attributes),
-            events=[Event.from_opentelemetry(event) for event in events] if events else [],
-            links=[Link.from_opentelemetry(link) for link in links] if links else [],
+            events=[Event.from_opentelemetry(event) for event in events] if events else NOTHING,
+            links=[Link.from_opentelemetry(link) for link in links] if links else NOTHING,
             start_time=source.start_time / 1e9 if source.start_time else None,
             end_time=source.end_time / 1e9 if source.end_time else None,
             resource=OtelResource.from_opentelemetry(source.resource),

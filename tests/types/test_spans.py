@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import time
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from lightning_actors.types import Span, SpanCoreFields, TraceStatus
+from lightning_actors.types import Event, Span, SpanCoreFields, TraceStatus
 from lightning_actors.types.tracer import seconds_of
 
 
@@ -85,3 +90,27 @@ def test_a_span_keeps_what_it_does_not_know() -> None:
     span = Span.model_validate({**Span.from_attributes(attributes={}).model_dump(), "colour": "red"})
     assert span.model_dump()["colour"] == "red"
     assert Span.model_validate_json(span.model_dump_json()) == span
+
+
+def test_spans_without_events_share_one_list_that_stays_empty() -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    ended = [provider.get_tracer("a").start_span(str(number)) for number in range(2)]
+    for span in ended:
+        span.end()
+    first, second = (Span.from_opentelemetry(cast("ReadableSpan", span), "ro-1", "at-1", 1) for span in ended)
+    assert first.events is second.events
+    assert first.events == []
+    changes: list[Callable[[list[Any]], Any]] = [
+        lambda items: items.append(1),
+        lambda items: items.extend([1]),
+        lambda items: items.insert(0, 1),
+        lambda items: items.__iadd__([1]),
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="frozen"):
+            change(first.events)
+    read = Span.model_validate_json(first.model_dump_json())
+    for same in (copy.deepcopy(first), pickle.loads(pickle.dumps(first)), read):  # noqa: S301 - our own
+        assert same == first
+        same.events.append(Event(name="now it is its own"))
+    assert first.events == []
