@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from lightning_actors.actors.turn import Owner, Turn, current_turn
 from lightning_actors.errors import ActorError
 
-__all__ = ["ANSWERED", "BEGUN", "GONE", "KEPT", "QUEUED", "Ask", "Giver", "Waker"]
+__all__ = ["ANSWERED", "BEGUN", "GONE", "KEPT", "NOBODY", "QUEUED", "Ask", "Giver", "Waker"]
 
 R = TypeVar("R")
 
@@ -32,6 +32,18 @@ class Waker(Protocol):
     def set(self) -> None:
         """Tell the asker that its ask is over."""
         ...
+
+
+class Nobody:
+    """Waits for the reply to a tell, or does not wait any more."""
+
+    __slots__ = ()
+
+    def set(self) -> None:
+        """Nobody is waiting."""
+
+
+NOBODY: Final = Nobody()
 
 
 class Giver(Owner, Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, cast
 
 from lightning_actors.actors.actor import Actor
-from lightning_actors.actors.ask import ANSWERED, BEGUN, KEPT, QUEUED, Ask
+from lightning_actors.actors.ask import ANSWERED, BEGUN, KEPT, NOBODY, QUEUED, Ask
 from lightning_actors.actors.batch import Batch, Delivery
 from lightning_actors.actors.clock import Clock
 from lightning_actors.actors.crew import Crew
@@ -22,18 +22,6 @@ __all__ = ["Desk"]
 
 PLAIN: Final = Kind.PLAIN
 CONCURRENT: Final = Kind.CONCURRENT
-
-
-class _Nobody:
-    """Waits for the reply to a tell."""
-
-    __slots__ = ()
-
-    def set(self) -> None:
-        """Nobody is waiting."""
-
-
-NOBODY: Final = _Nobody()
 
 
 class Desk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
-from lightning_actors.actors.ask import Ask
+from lightning_actors.actors.ask import NOBODY, Ask
 from lightning_actors.actors.mailbox import Mailbox
 from lightning_actors.actors.turn import Turn
 
@@ -86,5 +86,6 @@ class PendingRequest(Generic[R]):
             return None
         self._is_done = True
         ask = self._ask
+        ask.waker = NOBODY  # each holds the other: a circle that only the collector could undo
         value = None if ask.error is not None else ask.value
         return self._then(Outcome(value, ask.error))

@@ -69,20 +69,19 @@ def find_circle(turn: Turn, wanted: Waited) -> list[str] | None:
     Returns:
         The actors in order of waiting, from the turn's own actor back to itself.
     """
-    seen: set[int] = set()
+    return _follow(turn, wanted, [turn.owner.name], set())
 
-    def follow(waited: Waited, path: list[str]) -> list[str] | None:
-        blocker = waited.blocker
-        if blocker is None or not blocker.live or id(blocker) in seen:
-            return None
-        path = [*path, waited.owner.name]
-        if blocker is turn:
-            return path
-        seen.add(id(blocker))
-        for next_waited in blocker.waits:
-            circle = follow(next_waited, path)
-            if circle is not None:
-                return circle
+
+def _follow(turn: Turn, waited: Waited, path: list[str], seen: set[int]) -> list[str] | None:
+    blocker = waited.blocker
+    if blocker is None or not blocker.live or id(blocker) in seen:
         return None
-
-    return follow(wanted, [turn.owner.name])
+    path = [*path, waited.owner.name]
+    if blocker is turn:
+        return path
+    seen.add(id(blocker))
+    for next_waited in blocker.waits:
+        circle = _follow(turn, next_waited, path, seen)
+        if circle is not None:
+            return circle
+    return None
