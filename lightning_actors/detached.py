@@ -143,14 +143,16 @@ class DetachedCall(Generic[R]):
         self._value, self.error = value, error
         self.on_cancel = None  # it holds the task, and the task this call: a circle that only the collector could undo
         self.finished.set()
-        if self.on_finish is not None:
-            self.on_finish()
+        notify, self.on_finish = self.on_finish, None
+        if notify is not None:
+            notify()
 
     def finished_with(self, notify: Callable[[], object]) -> None:
         """Have this called once it has ended, or now if it has."""
-        self.on_finish = notify
         if self.finished.is_set():
             notify()
+        else:
+            self.on_finish = notify
 
 
 def detached_task(
