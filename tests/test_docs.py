@@ -115,6 +115,10 @@ def test_the_readmes_actors_answer(said: dict[str, list[str]]) -> None:
     assert said["agent.py"] == []
 
 
+def test_the_readmes_test_of_an_actor_passes(said: dict[str, list[str]]) -> None:
+    assert said["test_bell.py"] == ["20 days, and each hour but the third was heard"]
+
+
 # ── its commands ──
 
 

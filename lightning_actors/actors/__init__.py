@@ -2,7 +2,9 @@
 
 The files, lowest first; each imports only from what stands before it:
 clock, status, turn, ask, message, dead_letter, mailbox, handlers, ref, tree, request, batch, actor, child, ending,
-crew, desk, incarnation, cell, hosted, supervisor, subtree, testkit.
+crew, desk, incarnation, cell, hosted, supervisor, subtree, testkit.seeded_loop, testkit.idle,
+testkit.autojump, testkit.virtual_clock, testkit.dead_letter_box, testkit.left_running, testkit.probe, testkit.faults,
+testkit.schedule, testkit.
 """
 
 from __future__ import annotations

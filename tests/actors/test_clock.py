@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from lightning_actors.actors import Clock, SystemClock
-from lightning_actors.actors.testkit import VirtualClock, settle
+from lightning_actors.actors.testkit import Stuck, VirtualClock, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -66,6 +66,89 @@ async def test_a_virtual_clock_with_no_time_to_wait_does_not_wait():
     with VirtualClock().move_on_after(0) as scope:
         await anyio.sleep_forever()
     assert scope.cancelled_caught
+
+
+async def test_a_virtual_clock_forgets_what_was_left_without_keeping_it():
+    clock = VirtualClock()
+    with clock.move_on_after(1e6):
+        for _ in range(10_000):
+            with clock.move_on_after(1e9):
+                pass
+        assert len(clock._due) < 100
+        assert clock.next_due == 1e6
+
+
+async def test_a_virtual_clock_goes_to_what_is_due_next_and_no_further():
+    clock = VirtualClock(start=0)
+    async with anyio.create_task_group() as group:
+        for seconds in (0.1, 0.3, 0.3):
+            group.start_soon(clock.sleep, seconds)
+        await settle()
+        assert clock.advance_to_next()
+        assert clock.time() == 0.1
+        assert clock.advance_to_next()
+        assert clock.time() == 0.3
+        assert not clock.advance_to_next()
+    assert clock.time() == 0.3
+
+
+async def test_what_waits_for_ever_is_never_due():
+    clock = VirtualClock()
+    with clock.move_on_after(float("inf")) as scope:
+        assert clock.next_due is None
+        assert not clock.advance_to_next()
+    assert not scope.cancel_called
+
+
+async def test_a_virtual_clock_goes_on_by_itself_when_everybody_waits():
+    clock = VirtualClock(start=0)
+    woken: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        await clock.sleep(seconds)
+        woken.append(clock.time())
+
+    async with clock.autojump(), anyio.create_task_group() as group:
+        for seconds in (7200.0, 60.0, 3600.0):
+            group.start_soon(sleep, seconds)
+    assert woken == [60.0, 3600.0, 7200.0]
+    await clock_stands_still(clock)
+
+
+async def clock_stands_still(clock: VirtualClock) -> None:
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(clock.sleep, 1.0)
+            await settle()
+            assert clock.time() == 7200.0
+            scope.cancel()
+
+
+async def test_a_virtual_clock_that_nobody_waits_for_goes_on_once_somebody_does():
+    clock = VirtualClock(start=0)
+    async with clock.autojump():
+        await settle()
+        assert clock.time() == 0.0
+        await clock.sleep(5.0)
+    assert clock.time() == 5.0
+
+
+async def test_what_a_block_with_time_that_goes_on_raises_leaves_it_as_it_is():
+    clock = VirtualClock()
+
+    async def fail() -> None:
+        async with clock.autojump():
+            await clock.sleep(1.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+
+
+async def test_a_block_in_which_nothing_can_happen_any_more_is_ended():
+    with pytest.raises(Stuck, match=r"everybody has waited for 0\.01 s, and nothing is due"):
+        async with VirtualClock().autojump(stuck_seconds=0.01):
+            await anyio.sleep_forever()
 
 
 def test_time_does_not_go_back():
