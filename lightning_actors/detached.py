@@ -29,6 +29,7 @@ import anyio
 from anyio import from_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
+from lightning_actors.actors import Clock, SystemClock
 from lightning_actors.errors import RunnerError, WrongLoop
 
 __all__ = [
@@ -123,15 +124,20 @@ class DetachedCall(Generic[R]):
         if self.on_cancel is not None and not self.finished.is_set():
             self.on_cancel()
 
-    async def end(self, seconds: float) -> bool:
+    async def end(self, seconds: float, clock: Clock | None = None) -> bool:
         """Ask it to end, again if need be, and wait so long at most.
+
+        Args:
+            seconds: How long.
+            clock: Whose time that is; the machine's own by default.
 
         Returns:
             Whether it has ended.
         """
+        clock = clock or SystemClock()
         for share in _SHARES:
             self.cancel()
-            with anyio.move_on_after(seconds * share):
+            with clock.move_on_after(seconds * share):
                 await self.finished.wait()
                 return True
         return self.finished.is_set()

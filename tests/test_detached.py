@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from anyio import from_thread
 from anyio.lowlevel import checkpoint, current_token
 
+from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.detached import DaemonThreads, detached_task, home_loop
 from lightning_actors.errors import RunnerError
 
@@ -69,6 +71,24 @@ async def test_whoever_wants_to_know_is_told_once_of_the_end() -> None:
     await call.finished.wait()
     call.finished_with(lambda: told.append("afterwards"))
     assert told == ["at the end", "afterwards"]
+
+
+async def test_how_long_a_call_has_to_end_is_a_matter_of_the_clock_given() -> None:
+    clock, gate = VirtualClock(), anyio.Event()
+
+    async def swallow() -> None:
+        while not gate.is_set():
+            # A shield keeps a cancelled scope of anyio and trio out, and asyncio's cancellation of a task is swallowed.
+            with suppress(anyio.get_cancelled_exc_class()), anyio.CancelScope(shield=True):
+                await gate.wait()
+
+    call = detached_task(swallow, name="swallowing")
+    await checkpoint()
+    async with clock.autojump():
+        assert not await call.end(3600.0, clock)
+    assert clock.monotonic() == 3600.0
+    gate.set()
+    await call.finished.wait()
 
 
 async def test_a_task_ends_when_it_is_asked() -> None:

@@ -364,7 +364,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
             execution = await stepper.run(task, resources, mode, config, metadata)
             return await stepper.finished(execution), execution.trace
 
-        return StepMany(inputs, one, limit=limit)
+        return StepMany(inputs, one, limit=limit, clock=self._clock)
 
     async def iter(self, *, event: Any = None) -> None:
         """Run what is in the store's queue, and what comes, one rollout at a time.

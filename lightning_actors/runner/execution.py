@@ -309,7 +309,7 @@ class AttemptRun:
     async def _end_agent(self, call: DetachedCall[Any]) -> None:
         """Ask the agent to end; if it does not, name it and go on without it."""
         self._enter("agent asked to end")
-        if await call.end(self._rig.patience):
+        if await call.end(self._rig.patience, self._rig.clock):
             return
         self._rig.left_behind.append(call.name)
         self._rig.threads.replace(call)

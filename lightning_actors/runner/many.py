@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import anyio
 
+from lightning_actors.actors import Clock
 from lightning_actors.detached import DetachedCall, detached_task
 from lightning_actors.errors import ConfigError
 from lightning_actors.tracer import Trace, remember_last
@@ -34,13 +35,17 @@ class StepMany(AsyncIterator[Rollout]):
         inputs: The tasks.
         step: Runs one.
         limit: How many run at once.
+        clock: Where the time comes from; the machine's own by default.
 
     Raises:
         ConfigError: ``limit`` is less than 1.
     """
 
-    def __init__(self, inputs: Iterable[Any] | AsyncIterable[Any], step: _Step, *, limit: int) -> None:
+    def __init__(
+        self, inputs: Iterable[Any] | AsyncIterable[Any], step: _Step, *, limit: int, clock: Clock | None = None
+    ) -> None:
         self._steps = _Steps(step, limit)
+        self._clock = clock
         self._feeder: DetachedCall[None] | None = None
         self._is_closed = False
         if limit < 1:
@@ -93,7 +98,7 @@ class StepMany(AsyncIterator[Rollout]):
             for call in calls:
                 call.cancel()
             for call in calls:
-                await call.end(_END_SECONDS)
+                await call.end(_END_SECONDS, self._clock)
 
     async def __aenter__(self) -> Self:
         return self

@@ -82,7 +82,7 @@ class Stepper:
                 async with when_set(event, lambda: _cancel(store, rollout)):
                     execution = await self._execute(rollout, named)
         except BaseException:
-            await _give_up(store, rollout)
+            await self._give_up(rollout)
             raise
         if execution.trace is not None:
             remember_last(execution.trace)
@@ -102,6 +102,17 @@ class Stepper:
         async with hosted(lambda: runner, name=self.worker_id, clock=self.rig.clock) as ref:
             return await ref.ask(message)
 
+    async def _give_up(self, rollout: AttemptedRollout) -> None:
+        """A step that ended without a result: whatever state it left, the rollout must not stay open."""
+        store = self.rig.store
+        with anyio.CancelScope(shield=True), self.rig.clock.move_on_after(_GIVE_UP_SECONDS):
+            try:
+                now = await store.get_rollout_by_id(rollout.rollout_id)
+                if now is not None and now.status in {"preparing", "running"}:
+                    await _cancel(store, rollout)
+            except Exception as error:  # noqa: BLE001 - boundary: the store, while another error is on its way
+                log.warning("end_not_reported", rollout_id=rollout.rollout_id, error=describe(error))
+
 
 def _single_attempt(config: RolloutConfig) -> RolloutConfig:
     given = RolloutConfig.model_validate(config)  # a dict will do, as in a store
@@ -111,14 +122,3 @@ def _single_attempt(config: RolloutConfig) -> RolloutConfig:
 async def _cancel(store: LightningStore, rollout: AttemptedRollout) -> None:
     with suppress(InvalidTransition):  # it has just ended
         await store.update_rollout(rollout.rollout_id, status="cancelled")
-
-
-async def _give_up(store: LightningStore, rollout: AttemptedRollout) -> None:
-    """A step that ended without a result: whatever state it left, the rollout must not stay open."""
-    with anyio.CancelScope(shield=True), anyio.move_on_after(_GIVE_UP_SECONDS):
-        try:
-            now = await store.get_rollout_by_id(rollout.rollout_id)
-            if now is not None and now.status in {"preparing", "running"}:
-                await _cancel(store, rollout)
-        except Exception as error:  # noqa: BLE001 - boundary: the store, while another error is on its way
-            log.warning("end_not_reported", rollout_id=rollout.rollout_id, error=describe(error))

@@ -95,7 +95,7 @@ class AlgorithmActor(Actor):
         if call.finished.is_set():
             return
         with anyio.CancelScope(shield=True):
-            await call.end(self._rig.patience)
+            await call.end(self._rig.patience, self.clock)
         if not call.finished.is_set():
             self._rig.left_behind.append(call.name)
             log.warning("algorithm_left_behind", patience_seconds=self._rig.patience)

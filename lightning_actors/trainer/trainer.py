@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from lightning_actors.actors import Clock
 from lightning_actors.adapter import TraceAdapter, TracerTraceToTriplet
 from lightning_actors.algorithm import Algorithm, Baseline, FastAlgorithm
 from lightning_actors.components import ComponentSpec, build_component
@@ -64,14 +65,15 @@ class Trainer:
         hooks: One hook or several, told of every rollout.
         max_threads: How many sync agents may run at once; at most 256 and n_workers by default.
         grace: Seconds that rollouts under way have when a run ends, before they are cancelled.
+        clock: Where the time comes from, for a store and a runner that are made here: all but finished objects.
         **options: Options of Agent Lightning that have no meaning here: they warn where they differ from its default.
 
     Raises:
         ConfigError: An option or a combination makes no sense.
         TypeError: A component is not what it should be, or an option is unknown.
 
-    Source: names and defaults are those of Agent Lightning 0.3, but for ``max_threads`` and ``grace``, which are ours,
-    and the default tracer.
+    Source: names and defaults are those of Agent Lightning 0.3, but for ``max_threads``, ``grace`` and ``clock``, which
+    are ours, and the default tracer.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Trainer:
         hooks: Hook | Sequence[Hook] | None = None,
         max_threads: int | None = None,
         grace: float = 10.0,
+        clock: Clock | None = None,
         **options: Any,
     ) -> None:
         _warn_of(options)
@@ -103,8 +106,13 @@ class Trainer:
         self.max_threads = _positive("max_threads", max_threads)
         if not grace >= 0:
             raise ConfigError(f"grace is {grace}: give seconds, 0 or more")
+        timed: dict[str, Any] = {} if clock is None else {"clock": clock}
         self.store: LightningStore = build_component(
-            store, expected_type=LightningStore, spec_name="store", default_factory=InMemoryLightningStore
+            store,
+            expected_type=LightningStore,
+            spec_name="store",
+            default_factory=lambda: InMemoryLightningStore(clock=clock),
+            optional_defaults=timed,
         )
         self.tracer: Tracer = build_component(
             tracer, expected_type=Tracer, spec_name="tracer", default_factory=OtelTracer
@@ -124,8 +132,8 @@ class Trainer:
             runner,
             expected_type=LitAgentRunner,
             spec_name="runner",
-            default_factory=lambda: LitAgentRunner[Any](self.tracer, max_rollouts),
-            optional_defaults={"tracer": self.tracer, "max_rollouts": max_rollouts},
+            default_factory=lambda: LitAgentRunner[Any](self.tracer, max_rollouts, clock=clock),
+            optional_defaults={"tracer": self.tracer, "max_rollouts": max_rollouts, **timed},
         )
 
     @property

@@ -259,19 +259,13 @@ async def test_a_deadline_does_not_wait_for_an_agent_that_swallows_its_cancellat
     timed_store: InMemoryLightningStore, clock: VirtualClock
 ) -> None:
     stubborn = Stubborn()
-
-    async def advance() -> None:
-        await stubborn.begun.wait()
-        await anyio.wait_all_tasks_blocked()
-        clock.advance(5.0)
-
     runner = runner_of(clock=clock)
     try:
         with runner.run_context(agent=stubborn.agent, store=timed_store):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(advance)
+            async with clock.autojump():
                 with pytest.raises(agl.RolloutTimeout):
                     await runner.step("stubborn", config=agl.RolloutConfig(timeout_seconds=5.0))
+            assert clock.monotonic() == pytest.approx(5.0 + 0.05)  # the deadline, and the runner's patience
         assert await status_of(timed_store) == ("failed", "timeout")
         assert not stubborn.ended.is_set()
     finally:
@@ -318,13 +312,7 @@ async def test_a_sync_agent_that_hangs_is_left_behind_and_its_place_given_to_ano
     runner = runner_of(clock=clock, max_threads=1)
     try:
         with runner.run_context(agent=agent, store=timed_store):
-            async with anyio.create_task_group() as tasks:
-
-                async def advance() -> None:
-                    await anyio.wait_all_tasks_blocked()
-                    clock.advance(5.0)
-
-                tasks.start_soon(advance)
+            async with clock.autojump():
                 with pytest.raises(agl.RolloutTimeout):
                     await runner.step("hangs", config=agl.RolloutConfig(timeout_seconds=5.0))
             assert (await runner.step("another")).status == "succeeded"
@@ -349,10 +337,8 @@ async def test_when_too_many_sync_agents_hang_the_next_one_is_told_so(
     try:
         with runner.run_context(agent=agent, store=timed_store):
             for _ in range(2):  # one place, and one more in its stead
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self_timing_out, runner)
-                    await anyio.wait_all_tasks_blocked()
-                    clock.advance(5.0)
+                async with clock.autojump():
+                    await self_timing_out(runner)
             with pytest.raises(RunnerError, match="all 2 threads for sync agents are held by calls that do not end"):
                 await runner.step("no place left")
     finally:

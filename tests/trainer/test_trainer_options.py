@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import lightning_actors as agl
+from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import ConfigError
 from lightning_actors.store import InMemoryLightningStore
 
@@ -43,6 +44,22 @@ def test_everything_has_a_default() -> None:
     assert trainer.max_rollouts is None
     assert trainer.hooks == ()
     assert trainer.runner.tracer is trainer.tracer
+
+
+@pytest.mark.parametrize("given", [{}, {"store": InMemoryLightningStore, "runner": agl.LitAgentRunner}], ids=str)
+def test_a_clock_is_given_to_the_store_and_the_runner_that_are_made_here(given: dict[str, Any]) -> None:
+    clock = VirtualClock()
+    trainer = make(clock=clock, **given)
+    assert trainer.runner._clock is clock
+    assert trainer.store._clock is clock  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # it is a LocalStore
+
+
+def test_a_clock_leaves_finished_components_alone() -> None:
+    store, runner = InMemoryLightningStore(), agl.LitAgentRunner[Any](agl.DummyTracer())
+    clocks = store._clock, runner._clock
+    trainer = make(clock=VirtualClock(), store=store, runner=runner)
+    assert (trainer.store, trainer.runner, store._clock, runner._clock) == (store, runner, *clocks)
+    assert isinstance(make(clock=VirtualClock(), store=CountedStore).store, CountedStore)
 
 
 def test_options_are_keywords_only() -> None:
