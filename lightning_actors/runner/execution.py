@@ -139,11 +139,11 @@ class AttemptRun:
         Args:
             crash: What the runner crashed with, or None for an orderly end.
         """
-        if self._stop_reason is not None:
+        if self._stop_reason is not None and not self._fell_silent:
             return
+        words = [word for word in (self._verdict, self._last_word(crash)) if word is not None]
         self._stop_reason = "abandoned"
         rollout_id = self.rollout.rollout_id
-        words = [word for word in (self._verdict, self._last_word(crash)) if word is not None]
         with anyio.CancelScope(shield=True), self._rig.clock.move_on_after(_REPORT_SECONDS) as scope:
             for word in words:  # where the store refuses the verdict, the attempt must still not stay open
                 try:
@@ -168,9 +168,21 @@ class AttemptRun:
 
     def _last_word(self, crash: BaseException | None) -> UpdateRollout | UpdateAttempt:
         attempt = self.rollout.attempt
+        if self._fell_silent:
+            return self._silence()
         if crash is None:
             return UpdateRollout(attempt.rollout_id, status="cancelled")
         metadata = {"reason": "crashed", "error": describe(crash)}
+        return UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="unresponsive", metadata=metadata)
+
+    @property
+    def _fell_silent(self) -> bool:
+        return self._stop_reason == "unresponsive"
+
+    def _silence(self) -> UpdateAttempt:
+        """What the store said of the attempt; spans that were written since have made it take that back."""
+        attempt = self._rollout.attempt
+        metadata = {"reason": "unresponsive"}
         return UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="unresponsive", metadata=metadata)
 
     def _stop(self, reason: str) -> None:
@@ -335,10 +347,10 @@ class AttemptRun:
 
     async def _report(self, error: BaseException | None) -> None:
         """Say how it ended; a store that fails once must not cost a result."""
-        if self._stop_reason is not None:
+        if self._stop_reason is not None and not self._fell_silent:
             return
         self._enter("reporting")
-        self._verdict = self._judged(error)
+        self._verdict = self._silence() if self._fell_silent else self._judged(error)
         for pause in (*_REPORT_AGAIN, None):
             try:
                 await self._rig.ask(self._verdict)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 
 import lightning_actors as agl
-from lightning_actors.actors.testkit import VirtualClock
+from lightning_actors.actors import current_actor
+from lightning_actors.actors.testkit import VirtualClock, crash
 from lightning_actors.store import InMemoryLightningStore
 
 pytestmark = pytest.mark.anyio
@@ -303,3 +304,42 @@ async def test_an_error_raised_while_being_cancelled_is_not_the_callers(store: I
             tasks.cancel_scope.cancel()
     rollout, _ = await attempt_of(store)
     assert rollout.status == "cancelled"
+
+
+@pytest.mark.parametrize("ends", ["at once", "late", "by a crash"])
+async def test_an_attempt_that_fell_silent_is_not_revived_by_the_spans_of_its_own_end(
+    timed_store: InMemoryLightningStore, clock: VirtualClock, ends: str
+) -> None:
+    began: list[float] = []
+
+    @agl.rollout
+    async def agent(task: str, rollout: agl.AttemptedRollout) -> float:
+        began.append(clock.monotonic())
+        if rollout.attempt.sequence_id > 1:
+            return 1.0
+        try:
+            await anyio.sleep_forever()
+        finally:
+            agl.emit_message("written when it has been given up")
+            if ends == "late":
+                with anyio.CancelScope(shield=True):
+                    await clock.sleep(1.5)  # past a flush
+            elif ends == "by a crash":
+                crash(cast("Any", current_actor()))
+        return 0.0
+
+    @agl.algo
+    async def algorithm(store: agl.LightningStore) -> None:
+        config = agl.RolloutConfig(unresponsive_seconds=3.0, max_attempts=2, retry_condition=["unresponsive"])
+        rollout = await store.enqueue_rollout("x", config=config)
+        await store.wait_for_rollouts(rollout_ids=[rollout.rollout_id])
+
+    runner = {"type": agl.LitAgentRunner, "heartbeat_interval": 0.0, "patience": 10.0}
+    trainer = agl.Trainer(algorithm=algorithm, store=timed_store, tracer=agl.DummyTracer(), clock=clock, runner=runner)
+    async with clock.autojump():
+        result = await trainer.fit_async(agent)
+    assert result.status_counts == {"succeeded": 1}
+    attempts = await timed_store.query_attempts(result.rollouts[0].rollout_id)
+    assert [attempt.status for attempt in attempts] == ["unresponsive", "succeeded"]
+    assert (attempts[0].metadata or {})["reason"] == "unresponsive"
+    assert began[1] == pytest.approx(4.5 if ends == "late" else 3.0, abs=0.1)
