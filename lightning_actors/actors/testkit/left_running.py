@@ -12,11 +12,12 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 
-from lightning_actors.actors.testkit.idle import settle
+from lightning_actors.actors.testkit.idle import until_idle
 
 __all__ = ["nothing_left_running"]
 
 _LOOPS: Final = frozenset({"anyio", "asyncio", "trio"})
+_BUSY_SECONDS: Final = 0.5
 _THREADS: Final = "lightning-actors"
 """What the names of the library's own threads begin with."""
 
@@ -50,18 +51,25 @@ async def nothing_left_running(*, thread_seconds: float = 1.0) -> AsyncGenerator
 
 
 async def _left(tasks_before: Iterable[int], threads_before: set[threading.Thread], seconds: float) -> list[str]:
-    await settle()
+    await _settle()
     threads = [
         thread for thread in threading.enumerate() if thread not in threads_before and thread.name.startswith(_THREADS)
     ]
     for thread in threads:
         await anyio.to_thread.run_sync(thread.join, seconds)
-    await settle()
+    if threads:
+        await _settle()
     tasks = [task for task in anyio.get_running_tasks() if id(task.coro) not in tasks_before]
     return [
         *(f"task {task.name!r} in {_place(task.coro)}" for task in tasks),
         *(f"thread {thread.name!r} in {_place_of(thread)}" for thread in threads if thread.is_alive()),
     ]
+
+
+async def _settle() -> None:
+    """Let everybody come to an end, but not wait for one who never rests."""
+    with anyio.move_on_after(_BUSY_SECONDS):
+        await until_idle()
 
 
 def _place(coro: Any) -> str:

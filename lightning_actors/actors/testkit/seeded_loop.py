@@ -1,12 +1,12 @@
 """`SeededLoop`: an asyncio event loop in which a seed decides in which order tasks go on. Used by `Schedule`.
 
 ```
-what a task does next ─▶ call_soon ─▶ collected ─▶ once a turn: in order of the tasks' making, shuffled ─▶ run
-any other callback    ─▶ call_soon ────────────────────────────────────────────────────────────────────▶ run
+what a task does next ─▶ call_soon ─▶ collected ─▶ in the next turn: in order of the tasks' making, shuffled ─▶ run
+any other callback    ─▶ call_soon ─────────────── in the next turn, as ever ──────────────────────────────▶ run
 ```
 
 Everything is done by what asyncio documents: `call_soon` is overridden, and a task factory numbers the tasks. A task
-that can go on does so within two turns, so nobody is kept waiting for ever, and transports find their own callbacks in
+that can go on does so in the next turn, so nobody is kept waiting for ever, and transports find their own callbacks in
 the order that they rely on.
 """
 
@@ -15,14 +15,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context
-from typing import Any, Final, cast
+from contextvars import Context, copy_context
+from typing import Any, Final, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 __all__ = ["SeededLoop"]
 
-_QUIET_TURNS: Final = 3
-"""A step that was asked for is run within two turns: after three without any, every task waits."""
+_QUIET_TURNS: Final = 2
+"""A step that was asked for is run in the next turn, and so is a callback that asks for one: after that, all wait."""
+
+
+class _Step(NamedTuple):
+    """What a task does next."""
+
+    number: int
+    handle: asyncio.Handle
+    run: Callable[[], object]
 
 
 class SeededLoop(asyncio.SelectorEventLoop):
@@ -37,7 +45,7 @@ class SeededLoop(asyncio.SelectorEventLoop):
         self._order = order
         self._numbers: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self._made = 0
-        self._steps: list[tuple[int, asyncio.Handle, Callable[..., object], tuple[Any, ...], Context | None]] = []
+        self._steps: list[_Step] = []
         self._idle: list[asyncio.Future[None]] = []
         self._quiet = 0
         self.set_task_factory(self._make_task)
@@ -54,26 +62,33 @@ class SeededLoop(asyncio.SelectorEventLoop):
         return task
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
-        """Have something called in the next turn; the step of a task may come in the one after."""
+        """Have something called in the next turn."""
         owner = getattr(callback, "__self__", None)
         if not isinstance(owner, asyncio.Task):
             return super().call_soon(callback, *args, context=context)
         self._quiet = 0
         if not self._steps:
-            super().call_soon(self._shuffle)
+            super().call_soon(self._run_steps)
+        context = copy_context() if context is None else context
         handle = asyncio.Handle(callback, args, self, context)
         # A task asks for its first step while it is being made, before it can be looked up.
         number = self._numbers.get(cast("asyncio.Task[Any]", owner), self._made)
-        self._steps.append((number, handle, callback, args, context))
+        self._steps.append(_Step(number, handle, lambda: context.run(callback, *args)))
         return handle
 
-    def _shuffle(self) -> None:
+    def _run_steps(self) -> None:
         self._quiet = 0
-        steps, self._steps = sorted(self._steps, key=lambda step: step[0]), []
+        steps, self._steps = sorted(self._steps, key=lambda step: step.number), []
         self._order.shuffle(steps)
-        for _, handle, callback, args, context in steps:
-            if not handle.cancelled():
-                super().call_soon(callback, *args, context=context)
+        try:
+            while steps:
+                step = steps.pop()
+                if not step.handle.cancelled():
+                    step.run()
+        finally:  # SystemExit and KeyboardInterrupt leave the loop at once; it may be run again
+            if steps:
+                self._steps += steps
+                super().call_soon(self._run_steps)
 
     async def until_idle(self) -> None:
         """Wait until every other task waits for something."""
