@@ -174,6 +174,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
             self._taken = None
             if self._idle is not None:
                 self._idle.set()
-        if self._finished is not None and execution is not None:
-            self._finished(execution)
+            execution = execution or run.told
+            if self._finished is not None and execution is not None:
+                self._finished(execution)
         self._ask_for_work()

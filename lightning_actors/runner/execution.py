@@ -96,6 +96,11 @@ class AttemptRun:
         self._scope: anyio.CancelScope | None = None
         self._verdict: UpdateAttempt | None = None
         self._trace: Trace | None = None
+        self._started = rig.clock.monotonic()
+        self._error: BaseException | None = None
+        self._is_abandoned = False
+        self.told: Execution | None = None
+        """How it ended, where this was told to the store by `abandon`."""
         self._enter("claimed")
 
     def held(self) -> Held:
@@ -116,7 +121,6 @@ class AttemptRun:
             StoreError: The store did not take a report. (ActorError where the store is an actor that is gone.)
         """
         rig, attempt = self._rig, self.rollout.attempt
-        started = rig.clock.monotonic()
         unwatch = rig.store.watch_attempt(attempt.attempt_id, self._stop)
         try:
             error = await self._begin()
@@ -131,7 +135,7 @@ class AttemptRun:
         finally:
             unwatch()
             rig.running.pop(attempt.attempt_id, None)
-        return self._ended(error, rig.clock.monotonic() - started)
+        return self._ended(error)
 
     async def abandon(self, crash: BaseException | None) -> None:
         """Say in the store what becomes of an attempt that is not run to its end.
@@ -139,24 +143,41 @@ class AttemptRun:
         Args:
             crash: What the runner crashed with, or None for an orderly end.
         """
-        if self._stop_reason is not None and not self._fell_silent:
+        if self._is_abandoned or (self._stop_reason is not None and not self._fell_silent):
             return
+        self._is_abandoned = True
         words = [word for word in (self._verdict, self._last_word(crash)) if word is not None]
-        self._stop_reason = "abandoned"
         rollout_id = self.rollout.rollout_id
         with anyio.CancelScope(shield=True), self._rig.clock.move_on_after(_REPORT_SECONDS) as scope:
-            for word in words:  # where the store refuses the verdict, the attempt must still not stay open
-                try:
-                    if not (self._is_queued and not self._has_begun and await self._release()):
-                        await self._rig.store.ask(word)
-                except InvalidTransition:
-                    return  # it had ended already
-                except Exception as error:  # noqa: BLE001 - boundary: the store, on a way out that must go on
-                    log.warning("end_not_reported", rollout_id=rollout_id, error=describe(error))
-                else:
+            for pause in (*_REPORT_AGAIN, None):
+                if await self._say_one_of(words):
                     return
+                if pause is not None:
+                    await self._rig.clock.sleep(pause)
         if scope.cancelled_caught:
             log.warning("end_not_reported", rollout_id=rollout_id, seconds=_REPORT_SECONDS)
+
+    async def _say_one_of(self, words: Sequence[UpdateRollout | UpdateAttempt]) -> bool:
+        """Say the first that the store takes: where it refuses the verdict, the attempt must still not stay open.
+
+        Returns:
+            Whether there is nothing more to say.
+        """
+        for word in words:
+            try:
+                if not (self._is_queued and not self._has_begun and await self._release()):
+                    await self._rig.store.ask(word)
+            except InvalidTransition:
+                return True  # it had ended already
+            except Exception as error:  # noqa: BLE001 - boundary: the store, on a way out that must go on
+                log.warning("end_not_reported", rollout_id=self.rollout.rollout_id, error=describe(error))
+                if isinstance(error, ActorError):
+                    return True  # the store's actor is gone
+            else:
+                if word is self._verdict:
+                    self.told = self._ended(self._error)
+                return True
+        return False
 
     async def _release(self) -> bool:
         """Undo the claim; False where the attempt has begun after all."""
@@ -181,13 +202,13 @@ class AttemptRun:
 
     def _silence(self) -> UpdateAttempt:
         """What the store said of the attempt; spans that were written since have made it take that back."""
-        attempt = self._rollout.attempt
+        attempt = self.rollout.attempt
         metadata = {"reason": "unresponsive"}
         return UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="unresponsive", metadata=metadata)
 
     def _stop(self, reason: str) -> None:
         """The store has ended the attempt: from here on nothing is reported, and the agent is asked to end."""
-        if self._stop_reason is None:
+        if self._stop_reason is None and not self._is_abandoned:
             self._stop_reason = reason
             if self._scope is not None:
                 self._scope.cancel()
@@ -350,6 +371,7 @@ class AttemptRun:
         if self._stop_reason is not None and not self._fell_silent:
             return
         self._enter("reporting")
+        self._error = error
         self._verdict = self._silence() if self._fell_silent else self._judged(error)
         for pause in (*_REPORT_AGAIN, None):
             try:
@@ -385,7 +407,8 @@ class AttemptRun:
             return RolloutTimeout(f"rollout {rollout_id} {what} {seconds} s", rollout_id=rollout_id, seconds=seconds)
         return RolloutCancelled(f"rollout {rollout_id} was ended by the store: {reason}", rollout_id=rollout_id)
 
-    def _ended(self, error: BaseException | None, seconds: float) -> Execution:
+    def _ended(self, error: BaseException | None) -> Execution:
+        seconds = self._rig.clock.monotonic() - self._started
         status: AttemptStatus = "succeeded" if error is None else "failed"
         if self._stop_reason in {"timeout", "unresponsive"}:
             status = cast("AttemptStatus", self._stop_reason)

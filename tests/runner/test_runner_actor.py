@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
 import pytest
 
 import lightning_actors as agl
-from lightning_actors.actors import ActorRef, ChildSpec, Supervisor
-from lightning_actors.actors.ending import Crash
+from lightning_actors.actors import ActorRef, ChildSpec, Supervisor, current_actor
+from lightning_actors.actors.testkit import VirtualClock, crash
 from lightning_actors.queue import QueueActor
 from lightning_actors.runner import Execution
 from lightning_actors.runner.actor import Budget, RunnerActor
@@ -66,7 +66,7 @@ def rig_of(store: agl.LightningStore, agent: agl.LitAgent[Any], **options: Any) 
 async def working(
     rig: Rig, budget: Budget, finished: Callable[[Execution], None] | None = None
 ) -> AsyncGenerator[tuple[Supervisor, ActorRef[RunnerActor]]]:
-    async with Supervisor([ChildSpec("queue", lambda: QueueActor(rig.store))]) as supervisor:
+    async with Supervisor([ChildSpec("queue", lambda: QueueActor(rig.store))], clock=rig.clock) as supervisor:
         queue = supervisor.ref("queue")
         runner = await supervisor.start(
             lambda: RunnerActor(rig, "Worker-0", queue=queue, budget=budget, finished=finished),
@@ -97,9 +97,10 @@ async def test_a_crash_loses_no_rollout_and_counts_none_twice(point: str, *, ret
         return 1.0
 
     config = agl.RolloutConfig(max_attempts=2, retry_condition=["unresponsive"]) if retried else None
-    async with working(rig_of(store, agent), Budget()) as (_, runner):
+    finished: list[Execution] = []
+    async with working(rig_of(store, agent), Budget(), finished.append) as (_, runner):
         store.runner = runner
-        store.act = lambda: runner.mailbox.post(Crash(Boom("from a test")))
+        store.act = lambda: crash(runner, Boom("from a test"))
         rollout = await store.enqueue_rollout("x", config=config)
         following = await store.enqueue_rollout("following")
         done, after = await store.wait_for_rollouts(rollout_ids=[rollout.rollout_id, following.rollout_id])
@@ -116,6 +117,9 @@ async def test_a_crash_loses_no_rollout_and_counts_none_twice(point: str, *, ret
     else:
         assert (done.status, attempts) == ("failed", [crashed])
         assert runs == ([1, 1] if point == "in the agent" else [1])
+    told = {execution.rollout.rollout_id: execution.reward for execution in finished}
+    assert told == {one.rollout_id: 1.0 for one in (done, after) if one.status == "succeeded"}
+    assert len(finished) == len(told)
     for attempt in await store.query_attempts(rollout.rollout_id):
         assert attempt.end_time is not None
     assert (await store.statistics()).get("total_attempts") == len(attempts) + 1
@@ -160,7 +164,7 @@ async def test_a_budget_outlives_a_crash() -> None:
     finished: list[str] = []
     async with working(rig_of(store, agent), Budget(3), lambda e: finished.append(e.status)) as (supervisor, runner):
         store.runner = runner
-        store.act = lambda: runner.mailbox.post(Crash(Boom()))
+        store.act = lambda: crash(runner, Boom())
         for task in range(5):
             await store.enqueue_rollout(task)
         await supervisor.wait()
@@ -179,7 +183,7 @@ async def test_a_worker_asks_again_when_the_queue_crashed() -> None:
     async with working(rig_of(store, agent), Budget()) as (supervisor, runner):
         for _ in range(3):
             await anyio.wait_all_tasks_blocked()
-            supervisor.ref("queue").mailbox.post(Crash(Boom()))
+            crash(supervisor.ref("queue"), Boom())
             rollout = await store.enqueue_rollout("x")
             (done,) = await store.wait_for_rollouts(rollout_ids=[rollout.rollout_id])
             assert done.status == "succeeded"
@@ -215,6 +219,36 @@ class ReportFails(InMemoryLightningStore):
             self.times -= 1
             raise OSError("the network is down")
         return await super().update_attempt(*args, **kwargs)
+
+
+class CrashReportFails(InMemoryLightningStore):
+    """Does not take the word on a crash so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    async def update_attempt(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("status") == "unresponsive" and self.times:
+            self.times -= 1
+            raise OSError("the network is down")
+        return await super().update_attempt(*args, **kwargs)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_the_word_on_a_crash_that_the_store_does_not_take_is_given_again(times: int) -> None:
+    store, clock = CrashReportFails(times), VirtualClock()
+
+    @agl.rollout
+    async def agent(task: str) -> None:
+        crash(cast("ActorRef[Any]", current_actor()))
+        await anyio.sleep_forever()
+
+    rollout = await store.enqueue_rollout("x")
+    async with clock.autojump(), working(rig_of(store, agent, clock=clock), Budget(1)):
+        (done,) = await store.wait_for_rollouts(rollout_ids=[rollout.rollout_id])
+    assert done.status == "failed"
+    assert store.times == 0
 
 
 @pytest.mark.parametrize("times", [1, 3])
