@@ -149,35 +149,32 @@ class AttemptRun:
         words = [word for word in (self._verdict, self._last_word(crash)) if word is not None]
         rollout_id = self.rollout.rollout_id
         with anyio.CancelScope(shield=True), self._rig.clock.move_on_after(_REPORT_SECONDS) as scope:
-            for pause in (*_REPORT_AGAIN, None):
-                if await self._say_one_of(words):
-                    return
-                if pause is not None:
-                    await self._rig.clock.sleep(pause)
+            for word in words:  # where the store refuses the verdict, the attempt must still not stay open
+                for pause in (*_REPORT_AGAIN, None):
+                    if await self._say(word):
+                        return
+                    if pause is not None:
+                        await self._rig.clock.sleep(pause)
         if scope.cancelled_caught:
             log.warning("end_not_reported", rollout_id=rollout_id, seconds=_REPORT_SECONDS)
 
-    async def _say_one_of(self, words: Sequence[UpdateRollout | UpdateAttempt]) -> bool:
-        """Say the first that the store takes: where it refuses the verdict, the attempt must still not stay open.
+    async def _say(self, word: UpdateRollout | UpdateAttempt) -> bool:
+        """Say this much on the way out.
 
         Returns:
             Whether there is nothing more to say.
         """
-        for word in words:
-            try:
-                if not (self._is_queued and not self._has_begun and await self._release()):
-                    await self._rig.store.ask(word)
-            except InvalidTransition:
-                return True  # it had ended already
-            except Exception as error:  # noqa: BLE001 - boundary: the store, on a way out that must go on
-                log.warning("end_not_reported", rollout_id=self.rollout.rollout_id, error=describe(error))
-                if isinstance(error, ActorError):
-                    return True  # the store's actor is gone
-            else:
-                if word is self._verdict:
-                    self.told = self._ended(self._error)
-                return True
-        return False
+        try:
+            if not (self._is_queued and not self._has_begun and await self._release()):
+                await self._rig.store.ask(word)
+        except InvalidTransition:
+            return True  # it had ended already
+        except Exception as error:  # noqa: BLE001 - boundary: the store, on a way out that must go on
+            log.warning("end_not_reported", rollout_id=self.rollout.rollout_id, error=describe(error))
+            return isinstance(error, ActorError)  # the store's actor is gone
+        if word is self._verdict:
+            self.told = self._ended(self._error)
+        return True
 
     async def _release(self) -> bool:
         """Undo the claim; False where the attempt has begun after all."""
