@@ -17,12 +17,14 @@ from typing import Any
 
 import anyio
 
-from lightning_actors.actors import Actor, Message, Reply, defers, handles
+from lightning_actors.actors import Actor, Clock, DeadLetter, Message, Reply, defers, handles
+from lightning_actors.actors.dead_letter import log_dead_letter
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
+from lightning_actors.store.messages import DequeueRollout
 from lightning_actors.types import AttemptedRollout
 
-__all__ = ["QueueActor", "Ready", "Take"]
+__all__ = ["LostClaims", "QueueActor", "Ready", "Take"]
 
 log = get_logger("lightning_actors.queue")
 
@@ -128,21 +130,55 @@ class QueueActor(Actor, handles_all=(Take, Ready)):
         """
         if not isinstance(value, AttemptedRollout):
             return
-        with anyio.CancelScope(shield=True), self.clock.move_on_after(_UNDO_SECONDS) as scope:
-            await self._undo(value.rollout_id, value.attempt.attempt_id)
-        if scope.cancelled_caught:
-            log.error("claim_not_undone", rollout_id=value.rollout_id, seconds=_UNDO_SECONDS)
+        await _undo(self._store, self.clock, value)
 
-    async def _undo(self, rollout_id: str, attempt_id: str) -> None:
-        for pause in (*_UNDO_AGAIN, None):
-            try:
-                released = await self._store.release_attempt(rollout_id, attempt_id)
-            except Exception as error:
-                if pause is None:
-                    log.exception("claim_not_undone", rollout_id=rollout_id, attempt_id=attempt_id)
-                    return
-                log.warning("release_failed", rollout_id=rollout_id, error=repr(error))
-                await self.clock.sleep(pause)
-            else:
-                log.info("claim_undone", rollout_id=rollout_id, released=released)
+
+class LostClaims:
+    """Undoes claims whose queue was gone when their worker vanished, so that nobody else could.
+
+    Give it to the supervisor of a queue as ``dead_letters``; what it is not concerned with it logs, as is the custom.
+
+    Args:
+        store: Where the rollouts wait.
+        clock: The time.
+    """
+
+    def __init__(self, store: LightningStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._claims: list[AttemptedRollout] = []
+
+    def __call__(self, letter: DeadLetter) -> None:
+        """Take a dead letter."""
+        if isinstance(letter.message, Take | DequeueRollout) and isinstance(letter.value, AttemptedRollout):
+            self._claims.append(letter.value)
+        else:
+            log_dead_letter(letter)
+
+    async def undo(self) -> None:
+        """Undo the claims, also while the caller is being cancelled. Called when the supervisor's tree has ended."""
+        while self._claims:
+            await _undo(self._store, self._clock, self._claims.pop())
+
+
+async def _undo(store: LightningStore, clock: Clock, claim: AttemptedRollout) -> None:
+    """Undo a claim, within five seconds, whatever else goes on."""
+    with anyio.CancelScope(shield=True), clock.move_on_after(_UNDO_SECONDS) as scope:
+        await _release(store, clock, claim.rollout_id, claim.attempt.attempt_id)
+    if scope.cancelled_caught:
+        log.error("claim_not_undone", rollout_id=claim.rollout_id, seconds=_UNDO_SECONDS)
+
+
+async def _release(store: LightningStore, clock: Clock, rollout_id: str, attempt_id: str) -> None:
+    for pause in (*_UNDO_AGAIN, None):
+        try:
+            released = await store.release_attempt(rollout_id, attempt_id)
+        except Exception as error:
+            if pause is None:
+                log.exception("claim_not_undone", rollout_id=rollout_id, attempt_id=attempt_id)
                 return
+            log.warning("release_failed", rollout_id=rollout_id, error=repr(error))
+            await clock.sleep(pause)
+        else:
+            log.info("claim_undone", rollout_id=rollout_id, released=released)
+            return

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from lightning_actors.actors import ActorRef, hosted
+from lightning_actors.actors import Actor, ActorRef, DeadLetter, Message, Supervisor, handles, hosted
+from lightning_actors.actors.testkit import VirtualClock, settle
 from lightning_actors.errors import ActorStopped, StoreError
-from lightning_actors.queue import QueueActor, Take
+from lightning_actors.queue import LostClaims, QueueActor, Take
 from lightning_actors.store import InMemoryLightningStore
+from lightning_actors.store.messages import GetRolloutById
 from lightning_actors.types import AttemptedRollout
 
 pytestmark = pytest.mark.anyio
@@ -213,3 +216,67 @@ async def test_a_stopped_queue_answers_those_who_wait(store: CountingStore) -> N
     assert isinstance(takers[0].error, ActorStopped)
     rollout = await store.enqueue_rollout("x")  # nobody is told any more, and nothing is claimed
     assert (await store.query_attempts(rollout.rollout_id)).total == 0
+
+
+# ── when the queue is gone as well ──
+
+
+@dataclass(frozen=True)
+class Wait(Message[None]):
+    """Keeps a worker busy, so that what it is given lies before it untaken."""
+
+
+class Worker(Actor):
+    """Takes a claim, if it ever comes to it."""
+
+    def __init__(self, queue: ActorRef[QueueActor]) -> None:
+        self.queue = queue
+
+    @handles(Wait)
+    async def wait(self, message: Wait) -> None:
+        self.request(self.queue, Take("Worker-0"), lambda _: None)
+        await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("failing", [0, 2])
+async def test_a_claim_whose_worker_and_queue_are_both_gone_is_undone_at_the_end(
+    store: CountingStore, failing: int
+) -> None:
+    clock = VirtualClock()
+    claims = LostClaims(store, clock)
+    given = anyio.Event()
+    store.claimed = given.set
+    async with Supervisor(dead_letters=claims) as supervisor:
+        queue = await supervisor.start(lambda: QueueActor(store), name="queue")
+        worker = await supervisor.start(lambda: Worker(queue), name="worker")
+        await worker.tell(Wait())
+        rollout = await store.enqueue_rollout("x")
+        await given.wait()
+        await settle()
+        await supervisor.stop_child("queue")
+        await supervisor.stop_child("worker", 0.0)
+    assert (await now(store, rollout.rollout_id)) == ("preparing", 1)
+    store.failing_releases = failing
+    async with clock.autojump():
+        await claims.undo()
+    assert (await now(store, rollout.rollout_id)) == ("queuing", 0)
+    await claims.undo()
+
+
+async def test_what_is_no_claim_is_logged_as_a_dead_letter(
+    store: CountingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    claims = LostClaims(store, VirtualClock())
+    claimed = await store.start_rollout("x")
+    claims(DeadLetter("store", GetRolloutById(claimed.rollout_id), "undelivered", value=claimed))
+    claims(DeadLetter("queue", Take("Worker-0"), "stopped"))
+    await claims.undo()
+    assert (await now(store, claimed.rollout_id)) == ("preparing", 1)
+    assert [record.getMessage().partition(" ")[0] for record in caplog.records] == ["dead_letter", "dead_letter"]
+
+
+async def now(store: CountingStore, rollout_id: str) -> tuple[str, int]:
+    """The rollout's status, and how many attempts at it count."""
+    rollout = await store.get_rollout_by_id(rollout_id)
+    assert rollout is not None
+    return rollout.status, (await store.query_attempts(rollout_id)).total

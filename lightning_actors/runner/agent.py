@@ -18,7 +18,7 @@ from lightning_actors.detached import DaemonThreads, DetachedCallEnded, await_on
 from lightning_actors.errors import ConfigError, RolloutCancelled, RunnerNotReady
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
-from lightning_actors.queue import QueueActor
+from lightning_actors.queue import LostClaims, QueueActor
 from lightning_actors.runner.actor import Budget, RunnerActor
 from lightning_actors.runner.base import RunContext, Runner
 from lightning_actors.runner.keeper import KeeperActor
@@ -381,18 +381,22 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         children: list[ChildSpec[Any]] = [ChildSpec("queue", lambda: QueueActor(rig.store))]
         if stepper.resident is None:
             children.insert(0, self._keeper(rig, worker))
-        async with Supervisor(children, name=worker, clock=self._clock) as supervisor:
-            queue = supervisor.ref("queue")
-            spec = ChildSpec(
-                "runner",
-                lambda: RunnerActor(rig, worker, queue=queue, budget=budget),
-                "transient",
-                significant=True,
-                grace=float("inf"),
-            )
-            await supervisor.start(spec)
-            async with when_set(event, supervisor.stop):
-                await supervisor.wait()
+        claims = LostClaims(rig.store, self._clock)
+        try:
+            async with Supervisor(children, name=worker, clock=self._clock, dead_letters=claims) as supervisor:
+                queue = supervisor.ref("queue")
+                spec = ChildSpec(
+                    "runner",
+                    lambda: RunnerActor(rig, worker, queue=queue, budget=budget),
+                    "transient",
+                    significant=True,
+                    grace=float("inf"),
+                )
+                await supervisor.start(spec)
+                async with when_set(event, supervisor.stop):
+                    await supervisor.wait()
+        finally:
+            await claims.undo()
 
     def _keeper(self, rig: Rig, worker: str) -> ChildSpec[KeeperActor]:
         return ChildSpec("keeper", lambda: KeeperActor(rig, [worker], heartbeat_interval=self.heartbeat_interval))

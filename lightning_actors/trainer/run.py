@@ -23,7 +23,7 @@ from lightning_actors.algorithm import Algorithm
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.errors import RunnerError, SpansEvicted
 from lightning_actors.log import get_logger
-from lightning_actors.queue import QueueActor
+from lightning_actors.queue import LostClaims, QueueActor
 from lightning_actors.runner import Execution
 from lightning_actors.runner.actor import Budget, RunnerActor
 from lightning_actors.runner.keeper import KeeperActor
@@ -114,12 +114,14 @@ class Run:
         try:
             if self._initial is not None:
                 await store.add_resources(self._initial)
+            claims = LostClaims(store, rig.clock)
             try:
-                async with Supervisor(name="trainer", clock=rig.clock) as supervisor:
+                async with Supervisor(name="trainer", clock=rig.clock, dead_letters=claims) as supervisor:
                     self.view.supervisor = supervisor
                     await self._start(supervisor, store, (train, val), self._page)
                     await self._until_ended(supervisor)
             finally:
+                await claims.undo()
                 rig.threads.close()
             if self._outcome.error is not None:
                 raise self._outcome.error
