@@ -198,9 +198,9 @@ class AttemptRun:
         return self._stop_reason == "unresponsive"
 
     def _silence(self) -> UpdateAttempt:
-        """What the store said of the attempt; spans that were written since have made it take that back."""
+        """What the store said of the attempt, for good: spans written since may have made it take that back."""
         attempt = self.rollout.attempt
-        metadata = {"reason": "unresponsive"}
+        metadata = {"reason": "stopped", "error": describe(self._stop_error())}
         return UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="unresponsive", metadata=metadata)
 
     def _stop(self, reason: str) -> None:

@@ -2,7 +2,8 @@
 
 ```
 attempt   preparing ──▶ running ──▶ succeeded | failed | timeout        final
-              └────────────┴──────▶ unresponsive ──▶ running | final    until a newer attempt exists
+              └────────────┴──────▶ unresponsive ──▶ running | final    until a newer attempt exists; by a span only
+                                                                        where silence was all that spoke against it
 rollout   its latest attempt decides: preparing, running and succeeded are copied; failed, timeout and unresponsive
           become requeuing where the config allows another attempt, else failed. Ended, it changes only by an explicit
           queuing or requeuing.
@@ -191,10 +192,16 @@ def attempt_overdue(attempt: Attempt, config: RolloutConfig, now: float) -> Atte
 
 
 def span_revives(attempt: Attempt, rollout: Rollout, *, superseded: bool) -> bool:
-    """Whether a span makes this attempt running: it has not begun, or it was thought gone and nobody took its place."""
+    """Whether a span makes this attempt running: it has not begun, or it was thought gone and nobody took its place.
+
+    Silence is what made one think so. Where its worker gave another reason (it crashed, it was stopped), nobody works
+    at it any more, and spans that were on their way change nothing.
+    """
     if superseded or rollout.status in ROLLOUT_ENDED:
         return False
-    return attempt.status in {"preparing", "unresponsive"}
+    if attempt.status == "unresponsive":
+        return (attempt.metadata or {}).get("reason", "unresponsive") == "unresponsive"
+    return attempt.status == "preparing"
 
 
 def worker_busy(worker: Worker, attempt: Attempt, now: float, *, dequeued: bool = False) -> Worker:

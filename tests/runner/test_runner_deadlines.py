@@ -341,5 +341,9 @@ async def test_an_attempt_that_fell_silent_is_not_revived_by_the_spans_of_its_ow
     assert result.status_counts == {"succeeded": 1}
     attempts = await timed_store.query_attempts(result.rollouts[0].rollout_id)
     assert [attempt.status for attempt in attempts] == ["unresponsive", "succeeded"]
-    assert (attempts[0].metadata or {})["reason"] == "unresponsive"
+    reason = {
+        "reason": "stopped",
+        "error": f"RolloutTimeout: rollout {attempts[0].rollout_id} gave no sign of life for 3.0 s",
+    }
+    assert attempts[0].metadata == reason
     assert began[1] == pytest.approx(4.5 if ends == "late" else 3.0, abs=0.1)

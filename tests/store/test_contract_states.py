@@ -154,12 +154,26 @@ async def test_an_unresponsive_attempt_of_an_ended_rollout_stays_as_it_is(store:
 async def test_an_unresponsive_attempt_that_comes_back_loses_its_end(store: LightningStore) -> None:
     claimed = await running(store, RolloutConfig(max_attempts=2, retry_condition=["unresponsive"]))
     await store.update_attempt(
-        claimed.rollout_id, "latest", status="unresponsive", metadata={"reason": "crash", "note": 1}
+        claimed.rollout_id, "latest", status="unresponsive", metadata={"reason": "unresponsive", "note": 1}
     )
     await store.add_span(span_in(claimed))
     back = await attempt_of(store, claimed)
     assert (back.status, back.end_time) == ("running", None)
     assert (back.attempt.status, back.attempt.end_time, back.attempt.metadata) == ("running", None, {"note": 1})
+
+
+@pytest.mark.parametrize("reason", ["crashed", "stopped"])
+async def test_a_late_span_of_an_attempt_that_its_worker_gave_up_changes_nothing_else(
+    store: LightningStore, reason: str
+) -> None:
+    claimed = await running(store, RolloutConfig(max_attempts=2, retry_condition=["unresponsive"]))
+    told = {"reason": reason}
+    await store.update_attempt(claimed.rollout_id, "latest", status="unresponsive", metadata=told)
+    assert await store.add_span(span_in(claimed)) is not None
+    given_up = await attempt_of(store, claimed)
+    assert (given_up.status, given_up.attempt.status, given_up.attempt.metadata) == ("requeuing", "unresponsive", told)
+    again = await claim(store)
+    assert (again.rollout_id, again.attempt.sequence_id) == (claimed.rollout_id, 2)
 
 
 @pytest.mark.parametrize("status", FINAL)

@@ -41,7 +41,8 @@ attempts = some.builds(
     status=attempt_statuses,
     worker_id=some.none() | some.just("Worker-1"),
     last_heartbeat_time=some.none() | times,
-    metadata=some.none() | some.dictionaries(some.sampled_from(["reason", "note"]), some.integers()),
+    metadata=some.none()
+    | some.dictionaries(some.sampled_from(["reason", "note"]), some.sampled_from(["unresponsive", "crashed", 1])),
 )
 rollouts = some.builds(
     Rollout,
@@ -136,7 +137,8 @@ def test_the_timeout_goes_before_silence(attempt: Attempt, config: RolloutConfig
 def test_a_span_revives_only_what_is_still_wanted(attempt: Attempt, rollout: Rollout, *, superseded: bool) -> None:
     revives = rules.span_revives(attempt, rollout, superseded=superseded)
     wanted = not superseded and rollout.status not in rules.ROLLOUT_ENDED
-    assert revives == (wanted and attempt.status in {"preparing", "unresponsive"})
+    is_silent = attempt.status == "unresponsive" and (attempt.metadata or {}).get("reason") in {None, "unresponsive"}
+    assert revives == (wanted and (attempt.status == "preparing" or is_silent))
 
 
 @given(attempts, some.sampled_from(["cancelled", "failed", "succeeded", "queuing", "requeuing"]), times)
