@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 from typing import Any
 
 from lightning_actors.store import rules
@@ -112,16 +113,17 @@ class MemoryTables:
             self._deadlines.set(attempt.attempt_id, due)
 
     def due_attempts(self, now: float) -> list[Attempt]:
-        """The open attempts that have reached a deadline; the others move on to their next."""
-        reached: list[Attempt] = []
+        """The open attempts that have reached a deadline, the earliest first; the others move on to their next."""
+        reached: list[tuple[float, Attempt]] = []
         for attempt_id in self._deadlines.pop(now):
             attempt = self._attempts[attempt_id]
             due = rules.attempt_due(attempt, self._rollouts[attempt.rollout_id].config)
             if due is not None and due <= now:
-                reached.append(attempt)
+                reached.append((due, attempt))
             elif due is not None:
                 self._deadlines.set(attempt_id, due)
-        return reached
+        reached.sort(key=itemgetter(0))  # a sign of life, or another config, has moved a deadline but not its place
+        return [attempt for _, attempt in reached]
 
     def next_due(self) -> float | None:
         """When an attempt may next reach a deadline."""

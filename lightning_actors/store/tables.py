@@ -116,7 +116,7 @@ class Tables(Protocol):
         ...
 
     def due_attempts(self, now: float) -> list[Attempt]:
-        """The open attempts that have reached a deadline; each is named once until it changes again."""
+        """The open attempts that have reached a deadline, the earliest first; each is named once until it changes."""
         ...
 
     def next_due(self) -> float | None:

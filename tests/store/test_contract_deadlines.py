@@ -123,6 +123,21 @@ async def test_many_deadlines_fall_due_in_one_go(store: LightningStore, clock: V
     assert [rollout.input for rollout in failed] == [7, 3, 5]
 
 
+async def test_what_falls_due_in_one_go_is_queued_again_in_the_order_of_its_deadlines(
+    store: LightningStore, clock: VirtualClock
+) -> None:
+    def config(seconds: float) -> RolloutConfig:
+        return RolloutConfig(unresponsive_seconds=seconds, max_attempts=2, retry_condition=["unresponsive"])
+
+    alive = await running(store, config(4))
+    silent = await running(store, config(5))
+    clock.advance(3)
+    await store.add_span(span_in(alive))  # due at 7 from now on, and no more the first
+    clock.advance(10)
+    claims = await store.dequeue_many_rollouts(limit=2)
+    assert [claim.rollout_id for claim in claims] == [silent.rollout_id, alive.rollout_id]
+
+
 async def test_a_result_that_comes_after_the_deadline_is_refused(store: LightningStore, clock: VirtualClock) -> None:
     claimed = await running(store, RolloutConfig(timeout_seconds=5))
     clock.advance(5)

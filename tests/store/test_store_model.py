@@ -2,236 +2,254 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as some
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from store_homes import span_of
+from store_model import ENDED, FINAL, Known, Model
 
 from lightning_actors.actors.testkit import VirtualClock
-from lightning_actors.errors import InvalidTransition
+from lightning_actors.errors import AttemptNotFound, InvalidTransition, ResourcesNotFound, RolloutNotFound
 from lightning_actors.store import InMemoryLightningStore
-from lightning_actors.store.messages import (
-    AddManySpans,
-    DequeueRollout,
-    EnqueueRollout,
-    GetRolloutById,
-    QueryAttempts,
-    QueryRollouts,
-    QuerySpans,
-    ReleaseAttempt,
-    StartAttempt,
-    StartRollout,
-    Statistics,
-    UpdateAttempt,
-    UpdateManyWorkers,
-    UpdateRollout,
-    WaitForRollouts,
-)
-from lightning_actors.types import (
-    AttemptedRollout,
-    AttemptStatus,
+from lightning_actors.store import messages as say
+from lightning_actors.types import AttemptStatus, EnqueueRolloutRequest, PromptTemplate, RolloutConfig, RolloutStatus
+
+WORKERS = ["Worker-1", "Worker-2"]
+TEMPLATE = PromptTemplate(template="x", engine="f-string")
+
+configs = some.builds(
     RolloutConfig,
-    RolloutStatus,
+    timeout_seconds=some.sampled_from([None, 4.0, 9.0]),
+    unresponsive_seconds=some.sampled_from([None, 3.0, 6.0]),
+    max_attempts=some.integers(1, 3),
+    retry_condition=some.lists(some.sampled_from(["failed", "timeout", "unresponsive"]), unique=True),
 )
-
-ENDED = {"succeeded", "failed", "cancelled"}
-FINAL = {"succeeded", "failed", "timeout"}
-
-
-@dataclass
-class Try:
-    """An attempt as the model sees it."""
-
-    attempt_id: str
-    status: AttemptStatus = "preparing"
-    started: float = 0.0
-    alive: float = 0.0
-    spans: int = 0
-
-
-@dataclass
-class Task:
-    """A rollout as the model sees it."""
-
-    config: RolloutConfig
-    status: RolloutStatus = "queuing"
-    tries: list[Try] = field(default_factory=list[Try])
+workers = some.sampled_from([None, *WORKERS])
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Every operation that changes rollouts, in any order, with time passing."""
+    """Every operation that changes anything, in any order, with time passing."""
 
     rollouts = Bundle[str]("rollouts")
     attempts = Bundle[tuple[str, str]]("attempts")
+    resources = Bundle[str]("resources")
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = VirtualClock(start=0)
         self.store = InMemoryLightningStore(clock=self.clock)
-        self.model: dict[str, Task] = {}
-        self.queue: list[str] = []
+        self.perform: Callable[[Any], Any] = self.store.perform
+        self.model = Model()
 
-    # What the model does with a status of an attempt.
+    @property
+    def now(self) -> float:
+        return self.clock.time()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """End what is overdue, and take over the order in which the store did: that of the deadlines."""
         self.store.settle()
-        waiting = len(self.queue)
-        due: dict[str, float] = {}
-        for rollout_id, task in self.model.items():
-            if not task.tries or task.tries[-1].status not in {"preparing", "running"}:
-                continue
-            times_out = task.tries[-1].started + (task.config.timeout_seconds or math.inf)
-            falls_silent = task.tries[-1].alive + (task.config.unresponsive_seconds or math.inf)
-            due[rollout_id] = min(times_out, falls_silent)
-            if due[rollout_id] <= self.clock.time():
-                self._follow(rollout_id, "timeout" if times_out <= self.clock.time() else "unresponsive")
+        waiting = len(self.model.queue)
+        due = self.model.end_overdue(self.now)
         requeued = [rollout.rollout_id for rollout in self.store._tables.queued(1_000)][waiting:]
-        assert sorted(requeued) == sorted(self.queue[waiting:])
+        assert sorted(requeued) == sorted(self.model.queue[waiting:])
         assert [due[rollout_id] for rollout_id in requeued] == sorted(due[rollout_id] for rollout_id in requeued)
-        self.queue[waiting:] = requeued
+        self.model.queue[waiting:] = requeued
 
-    def _follow(self, rollout_id: str, status: AttemptStatus) -> None:
-        task = self.model[rollout_id]
-        task.tries[-1].status = status
-        if status in {"preparing", "running", "succeeded"}:
-            self._set(rollout_id, status)  # pyright: ignore[reportArgumentType]  # these three are statuses of rollouts too
-        elif status in task.config.retry_condition and len(task.tries) < task.config.max_attempts:
-            self._set(rollout_id, "requeuing")
-        else:
-            self._set(rollout_id, "failed")
-
-    def _set(self, rollout_id: str, status: RolloutStatus) -> None:
-        self.model[rollout_id].status = status
-        if status not in {"queuing", "requeuing"}:
-            self.queue = [queued for queued in self.queue if queued != rollout_id]
-        elif rollout_id not in self.queue:
-            self.queue.append(rollout_id)
-
-    def _try(self, claimed: AttemptedRollout) -> tuple[str, str]:
-        now = self.clock.time()
-        task = self.model[claimed.rollout_id]
-        task.tries.append(Try(claimed.attempt.attempt_id, started=now, alive=now))
-        assert claimed.attempt.sequence_id == len(task.tries)
-        self._set(claimed.rollout_id, "preparing")
-        return claimed.rollout_id, claimed.attempt.attempt_id
-
-    configs = some.builds(
-        RolloutConfig,
-        timeout_seconds=some.sampled_from([None, 4.0, 9.0]),
-        unresponsive_seconds=some.sampled_from([None, 3.0, 6.0]),
-        max_attempts=some.integers(1, 3),
-        retry_condition=some.lists(some.sampled_from(["failed", "timeout", "unresponsive"]), unique=True),
-    )
+    # ── rollouts are recorded and claimed ──
 
     @rule(target=rollouts, config=configs)
     def enqueue(self, config: RolloutConfig) -> str:
-        self._settle()
-        rollout = self.store.perform(EnqueueRollout("task", config=config))
-        self.model[rollout.rollout_id] = Task(config)
-        self.queue.append(rollout.rollout_id)
+        self.settle()
+        rollout = self.perform(say.EnqueueRollout("task", config=config))
+        self.model.record(rollout.rollout_id, config)
+        self.model.become(rollout.rollout_id, "queuing")
         return rollout.rollout_id
 
-    @rule(target=attempts, config=configs)
-    def start(self, config: RolloutConfig) -> tuple[str, str]:
-        self._settle()
-        started = self.store.perform(StartRollout("task", config=config, worker_id="Worker-1"))
-        self.model[started.rollout_id] = Task(config)
-        return self._try(started)
+    @rule(target=rollouts, many=some.lists(configs, max_size=3))
+    def enqueue_many(self, many: list[RolloutConfig]) -> Any:
+        self.settle()
+        requests = [EnqueueRolloutRequest(input="task", config=config) for config in many]
+        made = self.perform(say.EnqueueManyRollouts(requests))
+        for rollout, config in zip(made, many, strict=True):
+            self.model.record(rollout.rollout_id, config)
+            self.model.become(rollout.rollout_id, "queuing")
+        ids: list[str] = [rollout.rollout_id for rollout in made]
+        return multiple(*ids)
 
-    @rule(target=attempts)
-    def dequeue(self) -> tuple[str, str]:
-        self._settle()
-        claimed = self.store.perform(DequeueRollout("Worker-2"))
-        if not self.queue:
-            assert claimed is None
-            return "", ""
-        assert claimed is not None
-        assert claimed.rollout_id == self.queue[0]
-        return self._try(claimed)
+    @rule(target=attempts, config=configs, worker=workers)
+    def start(self, config: RolloutConfig, worker: str | None) -> tuple[str, str]:
+        self.settle()
+        started = self.perform(say.StartRollout("task", config=config, worker_id=worker))
+        self.model.record(started.rollout_id, config)
+        return self.model.claim(started, worker, self.now)
 
-    @rule(target=attempts, rollout_id=rollouts)
-    def try_by_hand(self, rollout_id: str) -> tuple[str, str]:
-        self._settle()
-        task = self.model[rollout_id]
+    @rule(target=attempts, worker=workers)
+    def dequeue(self, worker: str | None) -> Any:
+        self.settle()
+        claimed = self.perform(say.DequeueRollout(worker))
+        return self.take_over([] if claimed is None else [claimed], 1, worker)
+
+    @rule(target=attempts, limit=some.integers(-1, 3), worker=workers)
+    def dequeue_many(self, limit: int, worker: str | None) -> Any:
+        self.settle()
+        return self.take_over(
+            self.perform(say.DequeueManyRollouts(limit=limit, worker_id=worker)), max(limit, 0), worker
+        )
+
+    def take_over(self, claims: list[Any], limit: int, worker: str | None) -> Any:
+        assert [claim.rollout_id for claim in claims] == self.model.queue[:limit]
+        if worker is not None and limit and not claims:
+            self.model.workers[worker] = Known("idle")
+        return multiple(*[self.model.claim(claim, worker, self.now) for claim in claims])
+
+    @rule(target=attempts, rollout_id=rollouts, worker=workers)
+    def try_by_hand(self, rollout_id: str, worker: str | None) -> Any:
+        self.settle()
+        task = self.model.tasks[rollout_id]
         try:
-            claimed = self.store.perform(StartAttempt(rollout_id))
+            claimed = self.perform(say.StartAttempt(rollout_id, worker))
         except InvalidTransition:
             assert task.status in ENDED
-            return "", ""
+            return self.take_over([], 0, None)
         assert task.status not in ENDED
         if task.tries and task.tries[-1].status in {"preparing", "running"}:
-            task.tries[-1].status = "failed"
-        return self._try(claimed)
+            self.model.close(task.tries[-1], "failed")
+        return self.model.claim(claimed, worker, self.now)
 
     @rule(attempt=consumes(attempts))
     def release(self, attempt: tuple[str, str]) -> None:
-        self._settle()
-        rollout_id, attempt_id = attempt
-        released = self.store.perform(ReleaseAttempt(rollout_id, attempt_id))
-        task = self.model.get(rollout_id)
-        latest = task.tries[-1] if task is not None and task.tries else None
-        assert released == (latest is not None and latest.attempt_id == attempt_id and latest.status == "preparing")
-        if released and task is not None:
+        self.settle()
+        found = self.model.find(*attempt)
+        released = self.perform(say.ReleaseAttempt(*attempt))
+        assert released == (found is not None and found[1] is found[0].tries[-1] and found[1].status == "preparing")
+        if released and found is not None:
+            task, last = found
             task.tries.pop()
             task.status = "requeuing" if task.tries else "queuing"
-            self.queue.insert(0, rollout_id)
+            self.model.queue.insert(0, attempt[0])
+            task.spans = {key: number for key, number in task.spans.items() if key[0] != last.attempt_id}
+            if last.worker is not None and self.model.workers[last.worker].holds == last.attempt_id:
+                self.model.workers[last.worker] = Known("idle")
 
-    @rule(attempt=attempts, status=some.sampled_from(["running", "succeeded", "failed", "timeout", "unresponsive"]))
-    def report(self, attempt: tuple[str, str], status: AttemptStatus) -> None:
-        self._settle()
-        rollout_id, attempt_id = attempt
-        task = self.model.get(rollout_id)
-        known = None if task is None else next((t for t in task.tries if t.attempt_id == attempt_id), None)
-        if task is None or known is None:
+    # ── attempts go on and end ──
+
+    @rule(
+        attempt=attempts,
+        status=some.sampled_from(["running", "succeeded", "failed", "timeout", "unresponsive", "unresponsive"]),
+        why=some.sampled_from([None, "crashed"]),
+    )
+    def report(self, attempt: tuple[str, str], status: AttemptStatus, why: str | None) -> None:
+        self.settle()
+        metadata: dict[str, Any] = {} if why is None else {"metadata": {"reason": why}}
+        message = say.UpdateAttempt(*attempt, status=status, **metadata)
+        found = self.model.find(*attempt)
+        if found is None:
+            with pytest.raises(AttemptNotFound):
+                self.perform(message)
             return
+        task, known = found
         closed = known.status in FINAL or known is not task.tries[-1] or task.status in ENDED
         try:
-            self.store.perform(UpdateAttempt(rollout_id, attempt_id, status=status))
+            self.perform(message)
         except InvalidTransition:
             assert closed
             assert status != known.status
             return
         if status == known.status:
-            return
-        assert not closed
-        if status == "running":
-            known.alive = self.clock.time()
-        self._follow(rollout_id, status)
+            self.model.tell_worker(known)
+        else:
+            assert not closed
+            if known.status == "unresponsive":
+                known.why = None
+            if status == "running":
+                known.alive = self.now
+            self.model.decide(attempt[0], status)
+        known.why = why or known.why
 
-    @rule(attempt=attempts, count=some.integers(1, 3))
-    def add_spans(self, attempt: tuple[str, str], count: int) -> None:
-        self._settle()
-        rollout_id, attempt_id = attempt
-        task = self.model.get(rollout_id)
-        known = None if task is None else next((t for t in task.tries if t.attempt_id == attempt_id), None)
-        if task is None or known is None:
+    @rule(attempt=attempts, numbers=some.lists(some.sampled_from([0, 0, 0, 2, 9]), min_size=1, max_size=3))
+    def add_spans(self, attempt: tuple[str, str], numbers: list[int]) -> None:
+        self.settle()
+        spans = [span_of(*attempt, sequence_id=number) for number in numbers]
+        message = say.AddManySpans(spans) if len(spans) > 1 else say.AddSpan(spans[0])
+        found = self.model.find(*attempt)
+        if found is None:
+            with pytest.raises(AttemptNotFound):
+                self.perform(message)
             return
-        self.store.perform(AddManySpans([span_of(rollout_id, attempt_id) for _ in range(count)]))
-        known.spans += count
-        if known is task.tries[-1] and task.status not in ENDED and known.status in {"preparing", "unresponsive"}:
-            known.alive = self.clock.time()
-            self._follow(rollout_id, "running")
+        self.perform(message)
+        self.perform(say.AddSpan(spans[0]))  # once more, which changes nothing but says that its attempt is alive
+        task, known = found
+        for span in spans:
+            task.counter = max(task.counter, span.sequence_id) if span.sequence_id else task.counter + 1
+            task.spans[attempt[1], span.span_id] = span.sequence_id or task.counter
+        if self.model.revives(task, known):
+            known.alive = self.now
+            known.why = None if known.status == "unresponsive" else known.why
+            self.model.decide(attempt[0], "running")
         elif known.status == "running":
-            known.alive = self.clock.time()
+            known.alive = self.now
 
-    @rule(attempt=attempts)
-    def beat(self, attempt: tuple[str, str]) -> None:
-        self._settle()
-        self.store.perform(UpdateManyWorkers(["Worker-1"], attempts=[attempt]))
-        task = self.model.get(attempt[0])
-        if task and task.tries and task.tries[-1].attempt_id == attempt[1] and task.tries[-1].status == "running":
-            task.tries[-1].alive = self.clock.time()
+    @rule(attempt=attempts, times=some.integers(1, 2))
+    def take_sequence_ids(self, attempt: tuple[str, str], times: int) -> None:
+        self.settle()
+        found = self.model.find(*attempt)
+        one = times == 1
+        message = say.GetNextSpanSequenceId(*attempt) if one else say.GetManySpanSequenceIds([attempt] * times)
+        if found is None:
+            with pytest.raises(AttemptNotFound):
+                self.perform(message)
+            return
+        taken = self.perform(message)
+        first = found[0].counter + 1
+        assert taken == (first if one else list(range(first, first + times)))
+        found[0].counter += times
+
+    # ── workers, resources ──
+
+    @rule(attempt=attempts, ids=some.lists(some.sampled_from(WORKERS), max_size=2, unique=True))
+    def beat(self, attempt: tuple[str, str], ids: list[str]) -> None:
+        self.settle()
+        self.perform(say.UpdateManyWorkers(ids, attempts=[attempt]))
+        for worker in ids:
+            self.model.workers.setdefault(worker, Known())
+        found = self.model.find(*attempt)
+        if found is not None and found[1] is found[0].tries[-1] and found[1].status == "running":
+            found[1].alive = self.now
+
+    @rule(worker=some.sampled_from(WORKERS))
+    def beat_alone(self, worker: str) -> None:
+        self.settle()
+        self.perform(say.UpdateWorker(worker, {"load": 1}))
+        self.model.workers.setdefault(worker, Known())
+
+    @rule(target=resources, publish=some.booleans())
+    def add_resources(self, *, publish: bool) -> str:
+        self.settle()
+        added = self.perform(say.AddResources({"prompt": TEMPLATE}, publish=publish))
+        self.model.versions[added.resources_id] = 1
+        if publish:
+            self.model.latest = added.resources_id
+        return added.resources_id
+
+    @rule(resources_id=resources | some.just("rs-of-mine"))
+    def update_resources(self, resources_id: str) -> None:
+        self.settle()
+        self.perform(say.UpdateResources(resources_id, {"prompt": TEMPLATE}))
+        self.model.versions[resources_id] = self.model.versions.get(resources_id, 0) + 1
+        self.model.latest = resources_id
+
+    # ── rollouts are changed by hand ──
 
     @rule(rollout_id=rollouts, status=some.sampled_from(["queuing", "requeuing", "cancelled", "failed", "succeeded"]))
     def set_by_hand(self, rollout_id: str, status: RolloutStatus) -> None:
-        self._settle()
-        task = self.model[rollout_id]
+        self.settle()
+        task = self.model.tasks[rollout_id]
         try:
-            self.store.perform(UpdateRollout(rollout_id, status=status))
+            self.perform(say.UpdateRollout(rollout_id, status=status))
         except InvalidTransition:
             assert task.status in ENDED
             assert status in ENDED
@@ -240,45 +258,81 @@ class StoreMachine(RuleBasedStateMachine):
         if status == task.status:
             return
         if task.tries and task.tries[-1].status not in FINAL:
-            task.tries[-1].status = "succeeded" if status == "succeeded" else "failed"
-        self._set(rollout_id, status)
+            self.model.close(task.tries[-1], "succeeded" if status == "succeeded" else "failed")
+        self.model.become(rollout_id, status)
+
+    @rule(rollout_id=rollouts, config=configs, resources_id=some.none() | resources)
+    def change_by_hand(self, rollout_id: str, config: RolloutConfig, resources_id: str | None) -> None:
+        self.settle()
+        self.perform(say.UpdateRollout(rollout_id, config=config, resources_id=resources_id))
+        self.model.tasks[rollout_id].config = config
+        self.model.tasks[rollout_id].resources_id = resources_id
+
+    @rule(rollout_id=rollouts)
+    def refuse_what_is_unknown(self, rollout_id: str) -> None:
+        self.settle()
+        for message, error in (
+            (say.UpdateRollout("ro-0", status="cancelled"), RolloutNotFound),
+            (say.UpdateAttempt(rollout_id, "at-0", status="running"), AttemptNotFound),
+            (say.StartAttempt("ro-0"), RolloutNotFound),
+            (say.EnqueueRollout("x", resources_id="rs-0"), ResourcesNotFound),
+            (say.UpdateRollout(rollout_id, status="cancelled", resources_id="rs-0"), ResourcesNotFound),
+            (say.AddManySpans([span_of(rollout_id, "at-0")]), AttemptNotFound),
+        ):
+            with pytest.raises(error):
+                self.perform(message)
 
     @rule(seconds=some.sampled_from([0.5, 1.0, 3.0, 10.0]))
     def let_time_pass(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
+    # ── what must always be so ──
+
     @invariant()
     def the_store_is_what_the_model_says(self) -> None:
-        self._settle()
-        for rollout_id, task in self.model.items():
-            rollout = self.store.perform(GetRolloutById(rollout_id))
-            assert rollout is not None
-            assert rollout.status == task.status
+        self.settle()
+        for rollout_id, task in self.model.tasks.items():
+            rollout = self.perform(say.GetRolloutById(rollout_id))
+            assert (rollout.status, rollout.resources_id) == (task.status, task.resources_id)
             assert (rollout.end_time is not None) == (task.status in ENDED)
-            attempts = self.store.perform(QueryAttempts(rollout_id))
+            attempts = self.perform(say.QueryAttempts(rollout_id))
             assert [(a.attempt_id, a.status) for a in attempts] == [(t.attempt_id, t.status) for t in task.tries]
             for number, attempt in enumerate(attempts, start=1):
                 assert attempt.sequence_id == number
                 assert (attempt.end_time is not None) == (attempt.status in {*FINAL, "unresponsive"})
-        assert [rollout.rollout_id for rollout in self.store._tables.queued(1_000)] == self.queue
+        assert [rollout.rollout_id for rollout in self.store._tables.queued(1_000)] == self.model.queue
+
+    @invariant()
+    def workers_resources_and_spans_are_what_the_model_says(self) -> None:
+        self.settle()
+        seen = {one.worker_id: (one.status, one.current_attempt_id) for one in self.perform(say.QueryWorkers())}
+        assert seen == {worker: (known.status, known.holds) for worker, known in self.model.workers.items()}
+        versions = {one.resources_id: one.version for one in self.perform(say.QueryResources())}
+        assert versions == self.model.versions
+        latest = self.perform(say.GetLatestResources())
+        assert (latest and latest.resources_id) == self.model.latest
+        for rollout_id, task in self.model.tasks.items():
+            spans = self.perform(say.QuerySpans(rollout_id))
+            assert {(one.attempt_id, one.span_id): one.sequence_id for one in spans} == task.spans
 
     @invariant()
     def pages_and_counts_agree(self) -> None:
-        self._settle()
+        self.settle()
         by_status: dict[str, list[str]] = {}
-        for rollout_id, task in self.model.items():
+        for rollout_id, task in self.model.tasks.items():
             by_status.setdefault(task.status, []).append(rollout_id)
         for status in ("queuing", "requeuing", "preparing", "running", "failed", "succeeded", "cancelled"):
-            page = self.store.perform(QueryRollouts(status_in=[status]))
+            page = self.perform(say.QueryRollouts(status_in=[status]))
             assert [rollout.rollout_id for rollout in page] == by_status.get(status, [])
-        counts = self.store.perform(Statistics())
-        assert counts.get("total_rollouts") == len(self.model)
-        assert counts.get("total_attempts") == sum(len(task.tries) for task in self.model.values())
-        spans = sum(self.store.perform(QuerySpans(rollout_id)).total for rollout_id in self.model)
-        assert counts.get("total_spans") == spans
-        ended = self.store.perform(WaitForRollouts(rollout_ids=list(self.model), timeout=0))
-        assert [rollout.rollout_id for rollout in ended] == [i for i, t in self.model.items() if t.status in ENDED]
+        counts = self.perform(say.Statistics())
+        assert counts.get("total_rollouts") == len(self.model.tasks)
+        assert counts.get("total_attempts") == sum(len(task.tries) for task in self.model.tasks.values())
+        assert counts.get("total_spans") == sum(len(task.spans) for task in self.model.tasks.values())
+        ended = self.perform(say.WaitForRollouts(rollout_ids=list(self.model.tasks), timeout=0))
+        assert [rollout.rollout_id for rollout in ended] == [
+            i for i, t in self.model.tasks.items() if t.status in ENDED
+        ]
 
 
-TestStoreModel = StoreMachine.TestCase
-TestStoreModel.settings = settings(max_examples=40, stateful_step_count=25)
+TestStoreModel = pytest.mark.timeout(300)(StoreMachine.TestCase)  # a failure takes its time to be made small
+TestStoreModel.settings = settings(max_examples=200, stateful_step_count=40)

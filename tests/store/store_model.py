@@ -1,0 +1,149 @@
+"""A model of the store: a few dicts, and what follows from what, written down once more and as plainly as can be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from lightning_actors.types import AttemptedRollout, AttemptStatus, RolloutConfig, RolloutStatus, WorkerStatus
+
+__all__ = ["ENDED", "FINAL", "Known", "Model", "Task", "Try"]
+
+ENDED = {"succeeded", "failed", "cancelled"}
+FINAL = {"succeeded", "failed", "timeout"}
+OPEN = {"preparing", "running"}
+
+
+@dataclass
+class Try:
+    """An attempt as the model sees it; ``why`` is the reason that its metadata gives."""
+
+    attempt_id: str
+    worker: str | None = None
+    status: AttemptStatus = "preparing"
+    started: float = 0.0
+    alive: float = 0.0
+    why: str | None = None
+
+
+@dataclass
+class Task:
+    """A rollout as the model sees it; ``spans`` are the sequence ids of its spans, by attempt and span id."""
+
+    config: RolloutConfig
+    resources_id: str | None
+    status: RolloutStatus = "queuing"
+    tries: list[Try] = field(default_factory=list[Try])
+    spans: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    counter: int = 0
+
+    def attempt(self, attempt_id: str) -> Try | None:
+        """One of its attempts; None if it has no such (any more)."""
+        return next((one for one in self.tries if one.attempt_id == attempt_id), None)
+
+
+@dataclass
+class Known:
+    """A worker as the model sees it."""
+
+    status: WorkerStatus = "unknown"
+    holds: str | None = None
+
+
+@dataclass
+class Model:
+    """Everything that a store knows."""
+
+    tasks: dict[str, Task] = field(default_factory=dict[str, Task])
+    queue: list[str] = field(default_factory=list[str])
+    workers: dict[str, Known] = field(default_factory=dict[str, Known])
+    versions: dict[str, int] = field(default_factory=dict[str, int])
+    latest: str | None = None
+
+    def find(self, rollout_id: str, attempt_id: str) -> tuple[Task, Try] | None:
+        """A rollout and one of its attempts; None if there is no such attempt (any more)."""
+        task = self.tasks.get(rollout_id)
+        found = None if task is None else task.attempt(attempt_id)
+        return None if task is None or found is None else (task, found)
+
+    def record(self, rollout_id: str, config: RolloutConfig) -> Task:
+        """A new rollout, which nobody has claimed and which is not in the queue yet."""
+        task = self.tasks[rollout_id] = Task(config, self.latest)
+        return task
+
+    def claim(self, claimed: AttemptedRollout, worker: str | None, now: float) -> tuple[str, str]:
+        """A new attempt."""
+        task, attempt = self.tasks[claimed.rollout_id], claimed.attempt
+        task.tries.append(Try(attempt.attempt_id, worker, started=now, alive=now))
+        assert attempt.sequence_id == len(task.tries)
+        self.become(claimed.rollout_id, "preparing")
+        if worker is not None:
+            self.workers[worker] = Known("busy", attempt.attempt_id)
+        return claimed.rollout_id, attempt.attempt_id
+
+    def become(self, rollout_id: str, status: RolloutStatus) -> None:
+        """A rollout's new status: it stands in the queue or not, at the end of it if it is new there."""
+        self.tasks[rollout_id].status = status
+        if status not in {"queuing", "requeuing"}:
+            self.queue = [queued for queued in self.queue if queued != rollout_id]
+        elif rollout_id not in self.queue:
+            self.queue.append(rollout_id)
+
+    def decide(self, rollout_id: str, status: AttemptStatus) -> None:
+        """The newest attempt at a rollout has this status now: what becomes of both."""
+        task = self.tasks[rollout_id]
+        task.tries[-1].status = status
+        self.tell_worker(task.tries[-1])
+        if status in {"preparing", "running", "succeeded"}:
+            self.become(rollout_id, status)  # pyright: ignore[reportArgumentType]  # these three are statuses of rollouts too
+        elif status in task.config.retry_condition and len(task.tries) < task.config.max_attempts:
+            self.become(rollout_id, "requeuing")
+        else:
+            self.become(rollout_id, "failed")
+
+    def tell_worker(self, attempt: Try) -> None:
+        """The worker of an attempt whose status was given, or followed."""
+        if attempt.worker is None:
+            return
+        worker = self.workers[attempt.worker]
+        if attempt.status in OPEN:
+            worker.status, worker.holds = "busy", attempt.attempt_id
+        elif worker.holds == attempt.attempt_id:
+            worker.status = "idle" if attempt.status in {"succeeded", "failed"} else "unknown"
+            worker.holds = None
+
+    def close(self, attempt: Try, status: AttemptStatus) -> None:
+        """An attempt is ended over its worker's head."""
+        attempt.status = status
+        self.tell_worker(attempt)
+
+    def due(self, rollout_id: str) -> tuple[float, float]:
+        """When a rollout's newest attempt times out, and when it has been silent too long; infinite if never."""
+        task = self.tasks[rollout_id]
+        if not task.tries or task.tries[-1].status not in OPEN:
+            return math.inf, math.inf
+        last, config = task.tries[-1], task.config
+        return last.started + (config.timeout_seconds or math.inf), last.alive + (
+            config.unresponsive_seconds or math.inf
+        )
+
+    def end_overdue(self, now: float) -> dict[str, float]:
+        """End what is overdue; the timeout goes before silence.
+
+        Returns:
+            When each rollout was or is due.
+        """
+        due = {rollout_id: self.due(rollout_id) for rollout_id in self.tasks}
+        for rollout_id, (times_out, falls_silent) in due.items():
+            if min(times_out, falls_silent) <= now:
+                status: AttemptStatus = "timeout" if times_out <= now else "unresponsive"
+                self.tasks[rollout_id].tries[-1].why = status
+                self.decide(rollout_id, status)
+        return {rollout_id: min(both) for rollout_id, both in due.items()}
+
+    def revives(self, task: Task, attempt: Try) -> bool:
+        """Whether a span makes an attempt running."""
+        if attempt is not task.tries[-1] or task.status in ENDED:
+            return False
+        is_silent = attempt.status == "unresponsive" and attempt.why in {None, "unresponsive"}
+        return attempt.status == "preparing" or is_silent
