@@ -22,7 +22,7 @@ from lightning_actors.actors.crew import Crew
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.desk import Desk
 from lightning_actors.actors.ending import Crash, Ending, tell_apart
-from lightning_actors.actors.mailbox import END, HALT, STOP, WAKE, AskerLeft, Mailbox, Undelivered
+from lightning_actors.actors.mailbox import BUSY, END, HALT, IDLE, STOP, WAKE, AskerLeft, Mailbox, Undelivered
 from lightning_actors.actors.message import Message, Reply
 from lightning_actors.actors.ref import ActorRef
 from lightning_actors.actors.request import Outcome, PendingRequest
@@ -214,9 +214,9 @@ class Incarnation:
                 item = mailbox.take_nowait()
             else:
                 taken = 0
-                mailbox.idle = True
+                mailbox.activity = IDLE
                 item = await receive()
-                mailbox.idle = False
+                mailbox.activity = BUSY
                 mailbox.backlog -= 1
             if item is WAKE:
                 mailbox.backlog += 1
@@ -263,7 +263,7 @@ class Incarnation:
     async def _wind_up(self, ending: Ending) -> None:
         """Let the actor finish as far as it may, then end its tasks, answer its asks and call ``stopped``."""
         self._status.enter("stopping")
-        self._mailbox.idle = False
+        self._mailbox.activity = BUSY
         if ending.kind == "crashed":
             self.actor.crash = ending.error
         try:

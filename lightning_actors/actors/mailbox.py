@@ -24,7 +24,7 @@ from lightning_actors.actors.turn import Turn
 from lightning_actors.errors import ActorStopped, MailboxFull, UnhandledMessage
 from lightning_actors.log import get_logger
 
-__all__ = ["END", "HALT", "STOP", "WAKE", "AskerLeft", "Mailbox", "Undelivered"]
+__all__ = ["BUSY", "END", "HALT", "IDLE", "STOP", "WAKE", "WOKEN", "AskerLeft", "Mailbox", "Undelivered"]
 
 log = get_logger(__name__)
 
@@ -32,6 +32,14 @@ WAKE: Final = object()
 STOP: Final = object()
 HALT: Final = object()
 END: Final = object()
+
+# Plain integers: they change on every message that an actor waited for.
+BUSY: Final = 0
+"""The actor does not wait for its stream."""
+IDLE: Final = 1
+"""It does, and must be woken for a notice."""
+WOKEN: Final = 2
+"""It still does, but what is in the stream will wake it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class Mailbox:
     """An actor's mailbox, and the state that its senders may see.
 
     Attributes:
+        activity: ``BUSY``, ``IDLE`` or ``WOKEN``. The actor itself says when it begins and ends to wait for its stream.
         asks: Every ask that is not over yet, in order of arrival.
         backlog: About how many messages are in the stream: a hint that spares the actor a look.
         closed: No more messages are taken.
@@ -65,6 +74,7 @@ class Mailbox:
     """
 
     __slots__ = (
+        "activity",
         "alarm",
         "asks",
         "backlog",
@@ -75,7 +85,6 @@ class Mailbox:
         "finished",
         "handlers",
         "held",
-        "idle",
         "leftover",
         "minds_replies",
         "name",
@@ -116,7 +125,7 @@ class Mailbox:
         self.cause: BaseException | None = None
         self.backlog = 0
         self.processed = 0
-        self.idle = False
+        self.activity = BUSY
         self.closed = False
         self.minds_replies = False
         self.finished = False
@@ -203,8 +212,8 @@ class Mailbox:
 
     def wake(self) -> None:
         """Wake the actor if it waits."""
-        if self.idle:
-            self.idle = False
+        if self.activity == IDLE:
+            self.activity = WOKEN
             with suppress(anyio.WouldBlock):  # a full stream wakes it just as well
                 self.send_nowait(WAKE)
         elif self.alarm is not None:
@@ -247,10 +256,10 @@ class Mailbox:
             if not statistics.current_buffer_used and not statistics.tasks_waiting_send:
                 return
             item = self.receive.receive_nowait()
-            if item is WAKE:
-                self.idle = True  # the actor was about to take it, and must be woken again for what comes now
-            else:
+            if item is not WAKE:
                 self.leftover.append(item)
+            if self.activity == WOKEN:
+                self.activity = IDLE  # what was to wake it is gone: it must be woken again for what comes now
 
     def finish(self) -> None:
         """End the mailbox: answer every ask, send the rest to dead letters, close the streams."""

@@ -1,0 +1,108 @@
+"""Promise 3 where it is easily broken: between a look and a wait, and where two things happen at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio
+import pytest
+
+from lightning_actors.actors import (
+    Actor,
+    ActorRef,
+    Backoff,
+    ChildSpec,
+    Message,
+    Supervisor,
+    handles,
+    hosted,
+)
+from lightning_actors.actors.testkit import VirtualClock, settle
+from lightning_actors.errors import ActorError
+
+pytestmark = pytest.mark.anyio
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Count(Message[int]):
+    pass
+
+
+@dataclass(frozen=True)
+class Again(Message[None]):
+    pass
+
+
+class Counter(Actor):
+    count = 0
+
+    @handles(Count)
+    def get_count(self, message: Count) -> int:
+        self.count += 1
+        return self.count
+
+    @handles(Again)
+    def again(self, message: Again) -> None:
+        self.count += 1
+        self.ref.tell_nowait(message)
+
+
+async def collect(ref: ActorRef[Any], message: Message[Any], into: list[object]) -> None:
+    try:
+        into.append(await ref.ask(message))
+    except (ActorError, LookupError) as error:
+        into.append(type(error).__name__)
+
+
+def wake_with_a_message_before_the_notice(counter: Counter) -> None:
+    """What wakes the waiting actor is the message: the sentinel for the notice stays in its stream."""
+    assert counter.ref.tell_nowait(Count())
+    counter.stop_soon()
+
+
+@pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all"])
+async def test_a_stop_during_the_pause_finds_an_actor_that_a_message_had_woken_before_a_notice(
+    strategy: Literal["one_for_one", "one_for_all"],
+) -> None:
+    counter, answers = Counter(), list[object]()
+    spec = ChildSpec("counter", lambda: counter, backoff=Backoff(first=HOUR, maximum=HOUR))
+    with anyio.fail_after(30):
+        async with (
+            anyio.create_task_group() as group,
+            Supervisor([spec], strategy=strategy, clock=VirtualClock()) as supervisor,
+        ):
+            ref = supervisor.ref("counter")
+            await settle()
+            wake_with_a_message_before_the_notice(counter)
+            await settle()
+            assert ref.inspect().state == "waiting"
+            group.start_soon(collect, ref, Count(), answers)
+            await settle()
+            group.start_soon(ref.stop)
+            await settle()
+            assert ref.inspect().state == "stopped"
+            assert answers == ["ActorStopped"]
+
+
+async def test_a_stop_that_empties_the_mailbox_whose_messages_were_to_wake_the_actor_wakes_it() -> None:
+    counter = Counter()
+
+    async def notify_and_stop() -> None:
+        # The actor is on its way to the one message that fills its mailbox, which leaves no room for a sentinel.
+        assert counter.count
+        counter.stop_soon()
+        await counter.ref.stop()
+
+    with anyio.fail_after(30):
+        async with (
+            anyio.create_task_group() as group,
+            hosted(lambda: counter, mailbox_size=1, grace=HOUR, clock=VirtualClock()) as ref,
+        ):
+            ref.tell_nowait(Again())
+            await settle()
+            group.start_soon(notify_and_stop)
+            await settle()
+            assert ref.inspect().state == "stopped"
