@@ -87,6 +87,7 @@ class Supervisor:
         self._ended: anyio.Event
         self._body: anyio.CancelScope
         self._restart_scope: anyio.CancelScope | None = None
+        self._start_scope: anyio.CancelScope | None = None
         self._told_of_grace = -math.inf
 
     # ── the block ──
@@ -235,6 +236,8 @@ class Supervisor:
             return delay
         self._crashed.append((cell, delay))
         self._news.set()
+        if self._start_scope is not None:
+            self._start_scope.cancel()
         return math.inf
 
     def life_ended(self, cell: Cell) -> None:
@@ -287,7 +290,14 @@ class Supervisor:
                 if cell.status.state == "waiting":
                     cell.resume()
                     await cell.status.until_changed()
-                    await cell.status.until_not("starting")
+                    await self._until_started_or_crash(cell)
+
+    async def _until_started_or_crash(self, cell: Cell) -> None:
+        """Wait for a restarted child, but no longer once any has crashed: it may be that one which it waits for."""
+        if not self._crashed:
+            with anyio.CancelScope() as self._start_scope:
+                await cell.status.until_not("starting")
+            self._start_scope = None
 
     async def _stop_children(self, grace: float | None) -> None:
         """Stop the children right to left, neighbours of one group together."""

@@ -36,6 +36,11 @@ class Again(Message[None]):
     pass
 
 
+@dataclass(frozen=True)
+class Fail(Message[None]):
+    pass
+
+
 class Counter(Actor):
     count = 0
 
@@ -48,6 +53,10 @@ class Counter(Actor):
     def again(self, message: Again) -> None:
         self.count += 1
         self.ref.tell_nowait(message)
+
+    @handles(Fail)
+    def fail(self, message: Fail) -> None:
+        raise LookupError("lost")
 
 
 async def collect(ref: ActorRef[Any], message: Message[Any], into: list[object]) -> None:
@@ -106,3 +115,43 @@ async def test_a_stop_that_empties_the_mailbox_whose_messages_were_to_wake_the_a
             group.start_soon(notify_and_stop)
             await settle()
             assert ref.inspect().state == "stopped"
+
+
+class Dependent(Counter):
+    """Asks its sibling when it starts; the second time it makes it crash before."""
+
+    starts = 0
+
+    def __init__(self, siblings: list[ActorRef[Any]]) -> None:
+        self.siblings = siblings
+
+    async def started(self) -> None:
+        Dependent.starts += 1
+        for sibling in self.siblings:
+            if Dependent.starts == 2:
+                await sibling.tell(Fail())
+            await sibling.ask(Count())
+
+
+async def test_one_for_all_restarts_a_child_that_crashes_while_a_later_one_waits_for_it_in_its_start() -> None:
+    Dependent.starts = 0
+    clock, siblings, answers = VirtualClock(), list[ActorRef[Any]](), list[object]()
+    at_once = Backoff(first=0.0)
+    with anyio.fail_after(30):
+        async with (
+            anyio.create_task_group() as group,
+            Supervisor(strategy="one_for_all", clock=clock) as supervisor,
+        ):
+            first = await supervisor.start(Counter, name="first", backoff=at_once)
+            siblings.append(first)
+            second = await supervisor.start(lambda: Dependent(siblings), name="second", grace=1.0, backoff=at_once)
+            await second.tell(Fail())
+            await settle()
+            assert Dependent.starts == 2
+            for ref in (first, second):
+                group.start_soon(collect, ref, Count(), answers)
+            await settle()
+            clock.advance(1.0)
+            await settle()
+            assert Dependent.starts == 3
+            assert len(answers) == 2
