@@ -88,6 +88,8 @@ class Desk:
             error = await self.call("receive_many", actor.receive_many, Batch(deliveries))
         except BaseException:
             error = mailbox.stopped_error()
+            # Still the mailbox's: for the next incarnation, or to be answered at the end.
+            mailbox.leftover.extendleft(delivery.item for delivery in reversed(deliveries) if not delivery.handled)
             raise
         finally:
             held, mailbox.held = mailbox.held, None

@@ -12,6 +12,7 @@ from lightning_actors.actors import (
     Actor,
     ActorRef,
     Backoff,
+    Batch,
     ChildSpec,
     Message,
     Supervisor,
@@ -155,3 +156,50 @@ async def test_one_for_all_restarts_a_child_that_crashes_while_a_later_one_waits
             await settle()
             assert Dependent.starts == 3
             assert len(answers) == 2
+
+
+class Batching(Counter):
+    """Waits in the middle of a batch, after its first message."""
+
+    max_batch = 8
+
+    def __init__(self, gates: list[anyio.Event]) -> None:
+        self.gates = gates
+
+    async def receive_many(self, batch: Batch) -> None:
+        await batch[0].handle()
+        if self.gates:
+            await self.gates.pop(0).wait()
+        for delivery in batch[1:]:
+            await delivery.handle()
+
+
+async def test_what_a_batch_that_was_cut_short_by_one_for_all_had_not_begun_is_handled_after_the_restart() -> None:
+    gates, answers, clock = [anyio.Event(), anyio.Event()], list[object](), VirtualClock()
+    first_gate, at_once = gates[0], Backoff(first=0.0)
+    specs: list[ChildSpec[Any]] = [
+        ChildSpec("batching", lambda: Batching(gates), grace=1.0, backoff=at_once),
+        ChildSpec("counter", Counter, backoff=at_once),
+    ]
+    with anyio.fail_after(30):
+        async with (
+            anyio.create_task_group() as group,
+            Supervisor(specs, strategy="one_for_all", clock=clock) as supervisor,
+        ):
+            batching = supervisor.ref("batching")
+            await batching.tell(Count())
+            await settle()
+            for _ in range(2):
+                await batching.tell(Count())
+            for _ in range(3):
+                group.start_soon(collect, batching, Count(), answers)
+            await settle()
+            first_gate.set()
+            await settle()
+            assert not gates
+            await supervisor.ref("counter").tell(Fail())
+            await settle()
+            clock.advance(1.0)
+            await settle()
+            # The new incarnation had the second tell as its first message.
+            assert sorted(answers, key=str) == [2, 3, 4]
