@@ -277,6 +277,8 @@ class Incarnation:
             if self._has_begun and self._has_farewell():
                 with anyio.CancelScope(shield=True):
                     await self._bid_farewell()
+                    await self._end_tasks()
+                self._let_go()  # what the hook has begun
             self._is_over = True
 
     async def _end_tasks(self) -> None:
@@ -307,21 +309,26 @@ class Incarnation:
         mailbox = self._mailbox
         if ending.message is not None:
             mailbox.bury(DeadLetter(self.name, ending.message, "crashed", ending.error))
-        while self._requests:
-            self._requests.popitem()[0].cancel()
-        notices = list(mailbox.control) if mailbox.control else ()
-        mailbox.control.clear()
-        for notice in notices:
-            if isinstance(notice, Undelivered):
-                mailbox.control.append(notice)
-            elif isinstance(notice, Crash):
-                self._report_crash(notice)
+        self._let_go()
         for ask in list(mailbox.asks) if mailbox.asks else ():
             if ask.state in {BEGUN, KEPT}:
                 ask.close(self._begun_error(ending.error))
         if mailbox.closed or ending.kind == "stopped":
             mailbox.close()
             mailbox.close_asks()
+
+    def _let_go(self) -> None:
+        """Withdraw its requests, and leave the next incarnation no notice that was meant for this one."""
+        while self._requests:
+            self._requests.popitem()[0].cancel()
+        control = self._mailbox.control
+        notices = list(control) if control else ()
+        control.clear()
+        for notice in notices:
+            if isinstance(notice, Undelivered):
+                control.append(notice)
+            elif isinstance(notice, Crash):
+                self._report_crash(notice)
 
     def _begun_error(self, cause: BaseException | None) -> ActorCrashed | ActorStopped:
         if cause is None:

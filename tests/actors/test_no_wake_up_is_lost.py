@@ -203,3 +203,37 @@ async def test_what_a_batch_that_was_cut_short_by_one_for_all_had_not_begun_is_h
             await settle()
             # The new incarnation had the second tell as its first message.
             assert sorted(answers, key=str) == [2, 3, 4]
+
+
+class LateStarter(Counter):
+    """Goes on in its last hook."""
+
+    def __init__(self, gate: anyio.Event, ended: list[str]) -> None:
+        self.gate, self.ended = gate, ended
+
+    async def stopped(self) -> None:
+        self.start_soon(self.linger)
+        self.stop_soon()
+        await settle()
+
+    async def linger(self) -> None:
+        try:
+            await self.gate.wait()
+        finally:
+            self.ended.append("in time" if not self.gate.is_set() else "late")
+
+
+async def test_what_a_stopped_hook_begins_outlives_neither_the_actor_nor_its_incarnation() -> None:
+    gate, ended = anyio.Event(), list[str]()
+    async with Supervisor(clock=VirtualClock()) as supervisor:
+        try:
+            ref = await supervisor.start(lambda: LateStarter(gate, ended), backoff=Backoff(first=0.0))
+            await ref.tell(Fail())
+            for _ in range(3):
+                await settle()
+            restarts = ref.inspect().restarts
+            await ref.stop()
+        finally:
+            gate.set()  # or the supervisor would wait for what outlived its actor
+    assert [type(restart.cause) for restart in restarts] == [LookupError]
+    assert ended == ["in time", "in time"]
