@@ -22,7 +22,7 @@ import pytest
 
 import lightning_actors as agl
 from lightning_actors.actors import current_actor
-from lightning_actors.actors.ending import Crash
+from lightning_actors.actors.testkit import crash
 from lightning_actors.store import InMemoryLightningStore
 
 Logged = Callable[[str], list[dict[str, Any]]]
@@ -296,7 +296,7 @@ def crash_this_runner() -> None:
     """Crash the runner actor whose agent calls this, between two of its messages."""
     runner = current_actor()
     assert runner is not None
-    runner.mailbox.post(Crash(Boom("from a test")))
+    crash(runner, Boom("from a test"))
 
 
 async def run_with_crash(
