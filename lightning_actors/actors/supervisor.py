@@ -78,7 +78,7 @@ class Supervisor:
         self.task_group: anyio.abc.TaskGroup
         self._specs = tuple(children)
         self._strategy = strategy
-        self._dead_letters = dead_letters or log_dead_letter
+        self._dead_letters = log_dead_letter if dead_letters is None else dead_letters
         self._cells: dict[str, Cell] = {}
         self._crashed: list[tuple[Cell, float]] = []
         self._failure: BaseException | None = None

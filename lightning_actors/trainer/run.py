@@ -12,7 +12,7 @@ Supervisor ─┬ store        significant, not restarted: its death ends the ru
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -86,6 +86,7 @@ class Run:
         self._all_exhausted = anyio.Event()
         self._exhausted = 0
         self._page: RunPage | None = None
+        self._recorded_before = 0
         self.is_interrupted = False
         self.view = RunView(rig)
 
@@ -109,6 +110,7 @@ class Run:
             Exception: What the algorithm raised, or what ended the tree.
         """
         store, rig = self._rig.store, self._rig
+        self._recorded_before = (await store.query_rollouts(limit=1)).total
         self._page = store.run_ledger.open()
         left_over: Iterable[str] = self._page.recorded  # all of it, where nobody gets to see a result
         try:
@@ -243,20 +245,40 @@ class Run:
         )
 
     async def _rollouts(self) -> list[Rollout]:
-        """What had been in the queue before and was run here, then what the algorithm recorded."""
+        """What had been in the queue before and was run here, then what was recorded for this run, oldest first."""
         page = self._page
         if page is None:
             return []
-        ran = [id_ for id_ in self._tally.begun if id_ not in page.recorded and not page.is_of_another(id_)]
-        earlier = sorted(await self._read(ran), key=lambda rollout: rollout.start_time)
-        return [*earlier, *await self._read(list(page.recorded))]
+        ours: dict[str, Rollout] = {}
+        async for rollout in self._recorded_since():
+            if rollout.rollout_id in page.recorded or self._is_unclaimed(page, rollout):
+                ours[rollout.rollout_id] = rollout
+        page.record(ours)
+        earlier = [id_ for id_ in self._tally.begun if id_ not in ours and not page.is_of_another(id_)]
+        if not earlier:
+            return list(ours.values())
+        ran = await self._rig.store.query_rollouts(rollout_id_in=earlier, sort_by="start_time")
+        return [*ran, *ours.values()]
 
-    async def _read(self, rollout_ids: Sequence[str]) -> list[Rollout]:
-        found: dict[str, Rollout] = {}
-        for start in range(0, len(rollout_ids), _PAGE):
-            rollouts = await self._rig.store.query_rollouts(rollout_id_in=rollout_ids[start : start + _PAGE])
-            found.update((rollout.rollout_id, rollout) for rollout in rollouts)
-        return [found[id_] for id_ in rollout_ids if id_ in found]
+    def _is_unclaimed(self, page: RunPage, rollout: Rollout) -> bool:
+        """Whether no other run counts this rollout, and it was run here or by nobody.
+
+        The answer to an algorithm that is stopped while it records a rollout may be lost; the rollout must not be.
+        """
+        id_ = rollout.rollout_id
+        was_run = isinstance(rollout, AttemptedRollout)
+        return not page.is_of_another(id_) and (id_ in self._tally.begun or not was_run)
+
+    async def _recorded_since(self) -> AsyncGenerator[Rollout]:
+        """What the store has recorded since the run began."""
+        offset = self._recorded_before
+        while True:
+            rollouts = await self._rig.store.query_rollouts(sort_by="start_time", limit=_PAGE, offset=offset)
+            for rollout in rollouts:
+                yield rollout
+            offset += len(rollouts)
+            if len(rollouts) < _PAGE:
+                return
 
     async def _rewards(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """What the runners told, and for rollouts that another run's runner ran, what their spans say."""

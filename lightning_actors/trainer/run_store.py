@@ -34,7 +34,7 @@ class RunStore(ActorStore):
         self._page = page
 
     async def deliver(self, message: Message[R], /) -> R:
-        """Ask the actor, and note what it recorded: to the end, for a lost answer would leave a rollout unnoted."""
+        """Ask the actor, and note what it recorded, also for an algorithm that is cancelled meanwhile."""
         if not isinstance(message, _RECORDING):
             return await super().deliver(message)
         reply: Any = None
