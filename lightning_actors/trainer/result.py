@@ -17,7 +17,7 @@ class RunResult:
     Attributes:
         rollouts: The rollouts that the run's algorithm recorded, oldest first, those left in the queue included; before
             them, those that had been in the queue and that its runners ran. A rollout is counted by one run: where
-            several share a store, by the one whose algorithm recorded it, whoever ran it. What others recorded meanwhile
+            several share a store, by the one whose algorithm recorded it, whoever ran it. What others record meanwhile
             is there if this run's runners ran it, or nobody did; a ``step`` that an agent or anybody else takes is not.
         status_counts: How many of them there are in each status.
         rewards: The final reward by rollout id, where there was one.
