@@ -49,10 +49,12 @@ class QueueActor(Actor, handles_all=(Take, Ready)):
 
     Args:
         store: Where the rollouts wait.
+        claimed: Called with every rollout that was claimed, also if its worker has gone and the claim is undone.
     """
 
-    def __init__(self, store: LightningStore) -> None:
+    def __init__(self, store: LightningStore, *, claimed: Callable[[AttemptedRollout], None] | None = None) -> None:
         self._store = store
+        self._claimed = claimed
         self._takes: OrderedDict[Reply[AttemptedRollout], Take] = OrderedDict()
         self._may_have_work = True
         self._is_told = False
@@ -113,6 +115,8 @@ class QueueActor(Actor, handles_all=(Take, Ready)):
                 self._put_back(reply, take)
             else:
                 self._may_have_work = True
+                if self._claimed is not None:
+                    self._claimed(claimed)
                 reply.set(claimed)
 
     def _put_back(self, reply: Reply[AttemptedRollout], take: Take) -> None:

@@ -65,7 +65,6 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         worker_id: Its name in the store.
         queue: Where it takes work from; None if it only does what it is sent.
         budget: How much it may take from there; no limit by default.
-        begun: Called with every rollout that it took, before it runs.
         finished: Called with every execution of such a rollout that came to its end.
         exhausted: Called when its budget is spent and it ends.
         keeps_time: Settle deadlines and write spans while it lives, where nobody else does.
@@ -78,7 +77,6 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         *,
         queue: ActorRef[QueueActor] | None = None,
         budget: Budget | None = None,
-        begun: Callable[[AttemptedRollout], None] | None = None,
         finished: Callable[[Execution], None] | None = None,
         exhausted: Callable[[], None] | None = None,
         keeps_time: bool = False,
@@ -89,7 +87,6 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         self._worker_id = worker_id
         self._queue = queue
         self._budget = budget or Budget()
-        self._begun = begun
         self._finished = finished
         self._take: PendingRequest[AttemptedRollout] | None = None
         self._taken: AttemptRun | None = None
@@ -167,8 +164,6 @@ class RunnerActor(Actor, handles_all=(Execute,)):
             if self._is_draining or self._rig.closing.is_set():
                 await run.abandon(None)
             else:
-                if self._begun is not None:
-                    self._begun(run.rollout)
                 execution = await run.execute()
         finally:
             self._taken = None

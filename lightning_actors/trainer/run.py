@@ -151,7 +151,9 @@ class Run:
         await supervisor.start(
             ChildSpec("keeper", lambda: KeeperActor(pool_rig, workers, heartbeat_interval=self._heartbeat_interval))
         )
-        queue = await supervisor.start(ChildSpec("queue", lambda: QueueActor(seen), mailbox_size=room))
+        queue = await supervisor.start(
+            ChildSpec("queue", lambda: QueueActor(seen, claimed=self._tally.claim), mailbox_size=room)
+        )
         for number, worker in enumerate(workers):
             budget = Budget(self._max_rollouts)
             await supervisor.start(
@@ -162,7 +164,6 @@ class Run:
                         worker,
                         queue=queue,
                         budget=budget,
-                        begun=self._tally.begin,
                         finished=self._note,
                         exhausted=self._note_exhausted,
                     ),
@@ -254,10 +255,11 @@ class Run:
             if rollout.rollout_id in page.recorded or self._is_unclaimed(page, rollout):
                 ours[rollout.rollout_id] = rollout
         page.record(ours)
-        earlier = [id_ for id_ in self._tally.begun if id_ not in ours and not page.is_of_another(id_)]
+        earlier = [id_ for id_ in self._tally.claimed if id_ not in ours and not page.is_of_another(id_)]
         if not earlier:
             return list(ours.values())
-        ran = await self._rig.store.query_rollouts(rollout_id_in=earlier, sort_by="start_time")
+        found = await self._rig.store.query_rollouts(rollout_id_in=earlier, sort_by="start_time")
+        ran = [rollout for rollout in found if isinstance(rollout, AttemptedRollout)]  # the others' claims were undone
         return [*ran, *ours.values()]
 
     def _is_unclaimed(self, page: RunPage, rollout: Rollout) -> bool:
@@ -267,7 +269,7 @@ class Run:
         """
         id_ = rollout.rollout_id
         was_run = isinstance(rollout, AttemptedRollout)
-        return not page.is_of_another(id_) and (id_ in self._tally.begun or not was_run)
+        return not page.is_of_another(id_) and (id_ in self._tally.claimed or not was_run)
 
     async def _recorded_since(self) -> AsyncGenerator[Rollout]:
         """What the store has recorded since the run began."""

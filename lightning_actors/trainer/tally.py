@@ -23,16 +23,16 @@ class Tally:
     """Keeps the last attempt at each rollout: one that was given up for a newer one may tell of its end after it.
 
     Attributes:
-        begun: The rollouts that were taken on, in order.
+        claimed: The rollouts that were claimed for its runners, in order.
     """
 
     def __init__(self) -> None:
-        self.begun: dict[str, None] = {}
+        self.claimed: dict[str, None] = {}
         self._endings: dict[str, Ending] = {}
 
-    def begin(self, rollout: Rollout) -> None:
-        """Note that a runner has taken this rollout on."""
-        self.begun[rollout.rollout_id] = None
+    def claim(self, rollout: Rollout) -> None:
+        """Note that this rollout was claimed."""
+        self.claimed[rollout.rollout_id] = None
 
     def note(self, execution: Execution) -> None:
         """Note how an attempt ended."""
