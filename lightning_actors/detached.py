@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
@@ -39,6 +39,7 @@ __all__ = [
     "await_on_home_loop",
     "detached_task",
     "home_loop",
+    "is_called_by",
     "is_in_detached_task",
     "runs_a_loop",
 ]
@@ -194,8 +195,18 @@ def is_in_detached_task(frame: FrameType | None) -> bool:
 
     To raise an exception in the one ends that call; in the other, it could leave something half done.
     """
+    return is_called_by(frame, _run.__code__)
+
+
+def is_called_by(frame: FrameType | None, caller: CodeType) -> bool:
+    """Whether this is code of the user's that a function of this package called, and none of the package's own.
+
+    Args:
+        frame: What runs.
+        caller: The code of the function that calls users' code.
+    """
     within: list[bool] = []
-    while frame is not None and frame.f_code is not _run.__code__:
+    while frame is not None and frame.f_code is not caller:
         within.append(frame.f_code.co_filename.startswith(_PACKAGE))
         frame = frame.f_back
     if frame is None:

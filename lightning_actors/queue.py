@@ -15,21 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
-
 from lightning_actors.actors import Actor, Clock, DeadLetter, Message, Reply, defers, handles
 from lightning_actors.actors.dead_letter import log_dead_letter
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
+from lightning_actors.store.claims import undo_claim
 from lightning_actors.store.messages import DequeueRollout
 from lightning_actors.types import AttemptedRollout
 
 __all__ = ["LostClaims", "QueueActor", "Ready", "Take"]
 
 log = get_logger("lightning_actors.queue")
-
-_UNDO_AGAIN = (0.05, 0.5)
-_UNDO_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +130,7 @@ class QueueActor(Actor, handles_all=(Take, Ready)):
         """
         if not isinstance(value, AttemptedRollout):
             return
-        await _undo(self._store, self.clock, value)
+        await undo_claim(self._store, self.clock, value)
 
 
 class LostClaims:
@@ -162,27 +158,4 @@ class LostClaims:
     async def undo(self) -> None:
         """Undo the claims, also while the caller is being cancelled. Called when the supervisor's tree has ended."""
         while self._claims:
-            await _undo(self._store, self._clock, self._claims.pop())
-
-
-async def _undo(store: LightningStore, clock: Clock, claim: AttemptedRollout) -> None:
-    """Undo a claim, within five seconds, whatever else goes on."""
-    with anyio.CancelScope(shield=True), clock.move_on_after(_UNDO_SECONDS) as scope:
-        await _release(store, clock, claim.rollout_id, claim.attempt.attempt_id)
-    if scope.cancelled_caught:
-        log.error("claim_not_undone", rollout_id=claim.rollout_id, seconds=_UNDO_SECONDS)
-
-
-async def _release(store: LightningStore, clock: Clock, rollout_id: str, attempt_id: str) -> None:
-    for pause in (*_UNDO_AGAIN, None):
-        try:
-            released = await store.release_attempt(rollout_id, attempt_id)
-        except Exception as error:
-            if pause is None:
-                log.exception("claim_not_undone", rollout_id=rollout_id, attempt_id=attempt_id)
-                return
-            log.warning("release_failed", rollout_id=rollout_id, error=repr(error))
-            await clock.sleep(pause)
-        else:
-            log.info("claim_undone", rollout_id=rollout_id, released=released)
-            return
+            await undo_claim(self._store, self._clock, self._claims.pop())

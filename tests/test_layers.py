@@ -27,6 +27,7 @@ ROOT: Final = "lightning_actors"
 
 LAYERS: Final = (
     "errors",
+    "error_text",
     "types",
     "log",
     "actors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from lightning_actors.error_text import note
 from lightning_actors.types import Dataset
 
 __all__ = ["task_at"]
@@ -25,5 +26,5 @@ def task_at(dataset: Dataset[T], index: int, name: str) -> T:
     try:
         return dataset[index]
     except Exception as error:
-        error.add_note(f"raised by the {name} dataset at index {index}")
+        note(error, f"raised by the {name} dataset at index {index}")
         raise

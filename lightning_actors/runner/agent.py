@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from lightning_actors.actors import ChildSpec, Clock, Supervisor, SystemClock
 from lightning_actors.detached import DaemonThreads, DetachedCallEnded, await_on_home_loop, home_loop
+from lightning_actors.error_text import note
 from lightning_actors.errors import ConfigError, RolloutCancelled, RunnerNotReady
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
@@ -276,7 +277,8 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         Raises:
             Exception: What the agent raised, with a note that names the rollout.
             RolloutTimeout: A deadline of ``config`` came.
-            RolloutCancelled: Somebody cancelled the rollout in the store, or ``event`` was set.
+            RolloutCancelled: Somebody cancelled the rollout in the store, ``event`` was set, or the ``async with
+                run_context`` around it was left.
             RunnerNotReady: The runner is not inside a run_context.
             TypeError: ``resources`` holds something that is no Resource.
         """
@@ -284,7 +286,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         execution = await stepper.run(input, resources, mode, config, metadata, event)
         error = execution.error
         if error is not None:
-            error.add_note(f"in rollout {execution.rollout.rollout_id}")
+            note(error, f"in rollout {execution.rollout.rollout_id}")
             raise error
         return await stepper.finished(execution)
 
@@ -377,7 +379,8 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         """
         stepper, budget = self._stepper(), Budget(self.max_rollouts)
         rig, worker = stepper.rig, stepper.worker_id
-        is_set(event)  # refuse what is no event before anything has begun
+        if is_set(event):  # also refuses what is no event, before anything has begun
+            return
         children: list[ChildSpec[Any]] = [ChildSpec("queue", lambda: QueueActor(rig.store))]
         if stepper.resident is None:
             children.insert(0, self._keeper(rig, worker))

@@ -20,6 +20,7 @@ import anyio
 from lightning_actors.actors import Held
 from lightning_actors.detached import DetachedCall, detached_task
 from lightning_actors.emitter import find_final_reward
+from lightning_actors.error_text import describe
 from lightning_actors.errors import ActorError, InvalidTransition, RolloutCancelled, RolloutTimeout, RunnerError
 from lightning_actors.log import get_logger
 from lightning_actors.runner.result import record_result
@@ -428,11 +429,6 @@ class AttemptRun:
 def agent_call(rollout_id: str) -> str:
     """The name of the task or thread in which the agent runs for a rollout."""
     return f"agent of {rollout_id}"
-
-
-def describe(error: BaseException) -> str:
-    """An error on one line."""
-    return f"{type(error).__name__}: {error}"
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -48,8 +48,8 @@ class StepMany(AsyncIterator[Rollout]):
         self._clock = clock
         self._feeder: DetachedCall[None] | None = None
         self._is_closed = False
-        if limit < 1:
-            raise ConfigError(f"limit is {limit}: at least one rollout must run at a time")
+        if not isinstance(limit, int) or limit < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise ConfigError(f"limit is {limit!r}: give a whole number, for at least one rollout must run at a time")
         self._inputs = inputs if isinstance(inputs, AsyncIterable) else iter(inputs)
 
     def __aiter__(self) -> Self:

@@ -6,12 +6,13 @@ import functools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from types import FrameType
 from typing import Any, TypeVar
 
 import anyio
 
 from lightning_actors.actors import Clock, Message, SystemClock
-from lightning_actors.detached import DaemonThreads, DetachedCall
+from lightning_actors.detached import DaemonThreads, DetachedCall, is_called_by
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
@@ -19,7 +20,7 @@ from lightning_actors.store.api import AtOnce
 from lightning_actors.tracer import Tracer
 from lightning_actors.types import Hook
 
-__all__ = ["Rig", "is_cancelled"]
+__all__ = ["Rig", "is_cancelled", "is_in_hook"]
 
 R = TypeVar("R")
 
@@ -125,6 +126,11 @@ class Rig:
 def is_cancelled() -> bool:
     """Whether a scope around the running task is cancelled, so that what it awaits next will be."""
     return anyio.current_effective_deadline() == float("-inf")
+
+
+def is_in_hook(frame: FrameType | None) -> bool:
+    """Whether this is code of a hook, and not code of this package that it called."""
+    return is_called_by(frame, _call.__code__)
 
 
 async def _call(which: str, hook: Hook, call: Callable[[Hook], Awaitable[None]]) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
 
 from lightning_actors.actors import ActorRef, hosted
-from lightning_actors.errors import InvalidTransition, RolloutCancelled
+from lightning_actors.error_text import describe
+from lightning_actors.errors import ActorStopped, InvalidTransition, RolloutCancelled
 from lightning_actors.log import get_logger
 from lightning_actors.runner.actor import Execute, RunnerActor
-from lightning_actors.runner.execution import Execution, describe
+from lightning_actors.runner.execution import Execution
 from lightning_actors.runner.known_resources import KnownResources, checked_resources
 from lightning_actors.runner.rig import Rig
 from lightning_actors.runner.stop_event import is_set, when_set
@@ -60,18 +62,17 @@ class Stepper:
         event: Any = None,
     ) -> Execution:
         """Run one; the arguments are those of ``LitAgentRunner.step``. What the agent raised is in the answer."""
-        store = self.rig.store
         if is_set(event):
             raise RolloutCancelled("the event was set before the rollout began")
         named = None if resources is None else checked_resources(resources, "resources")
         rollout = await self.rig.ask(
             StartRollout(
-                task,
-                mode,
-                None if named is None else await self._known_resources.stored(named),
-                None if config is None else _single_attempt(config),  # the default has one attempt and no retry
-                cast("dict[str, Any] | None", metadata),  # any mapping will do, and the store copies it
-                self.worker_id,
+                input=task,
+                mode=mode,
+                resources_id=None if named is None else await self._known_resources.stored(named),
+                config=None if config is None else _single_attempt(config),  # the default has one attempt and no retry
+                metadata=cast("dict[str, Any] | None", metadata),  # any mapping will do, and the store copies it
+                worker_id=self.worker_id,
                 begun=True,
             )
         )
@@ -79,14 +80,30 @@ class Stepper:
             if event is None:
                 execution = await self._execute(rollout, named)
             else:
-                async with when_set(event, lambda: _cancel(store, rollout)):
-                    execution = await self._execute(rollout, named)
+                execution = await self._execute_until(event, rollout, named)
         except BaseException:
             await self._give_up(rollout)
             raise
         if execution.trace is not None:
             remember_last(execution.trace)
         return execution
+
+    async def _execute_until(
+        self, event: Any, rollout: AttemptedRollout, resources: NamedResources | None
+    ) -> Execution:
+        """Execute it, and end it when the event is set."""
+        is_ended = False
+
+        async def end() -> None:
+            nonlocal is_ended
+            is_ended = True
+            await _cancel(self.rig.store, rollout)
+
+        async with when_set(event, end):
+            execution = await self._execute(rollout, resources)
+        if not is_ended or not isinstance(execution.error, RolloutCancelled):
+            return execution
+        return replace(execution, error=_cancelled(rollout, "the event that the step was given was set"))
 
     async def finished(self, execution: Execution) -> Rollout:
         """The rollout as the store has it after its end."""
@@ -96,7 +113,10 @@ class Stepper:
     async def _execute(self, rollout: AttemptedRollout, resources: NamedResources | None) -> Execution:
         message = Execute(rollout, resources)
         if self.resident is not None:
-            return await self.resident.ask(message)
+            try:
+                return await self.resident.ask(message)
+            except ActorStopped as stopped:
+                raise _cancelled(rollout, "the run_context that the step was made in was left") from stopped
         needs_time = rollout.config.timeout_seconds is not None or rollout.config.unresponsive_seconds is not None
         runner = RunnerActor(self.rig, self.worker_id, keeps_time=needs_time)
         async with hosted(lambda: runner, name=self.worker_id, clock=self.rig.clock) as ref:
@@ -117,6 +137,10 @@ class Stepper:
 def _single_attempt(config: RolloutConfig) -> RolloutConfig:
     given = RolloutConfig.model_validate(config)  # a dict will do, as in a store
     return given.evolve(max_attempts=1, retry_condition=[])
+
+
+def _cancelled(rollout: AttemptedRollout, why: str) -> RolloutCancelled:
+    return RolloutCancelled(f"rollout {rollout.rollout_id} was cancelled: {why}", rollout_id=rollout.rollout_id)
 
 
 async def _cancel(store: LightningStore, rollout: AttemptedRollout) -> None:

@@ -17,6 +17,7 @@ import anyio
 from lightning_actors.actors import Actor, ActorRef, Clock, Message, Reply, SystemClock, defers, handles
 from lightning_actors.errors import ActorStopped, StoreError
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
+from lightning_actors.store.claims import undo_claim
 from lightning_actors.store.local import LocalStore
 from lightning_actors.store.messages import (
     DequeueManyRollouts,
@@ -93,8 +94,8 @@ class LocalStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
 
     def undelivered(self, message: Message[Any], value: Any) -> None:
         """A claim that nobody took is undone; else what the operation did stands, as for any caller who went away."""
-        for release in _releases(message, value):
-            self._local.perform(release)
+        for claim in _claims(message, value):
+            self._local.perform(ReleaseAttempt(claim.rollout_id, claim.attempt.attempt_id))
 
 
 class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
@@ -131,17 +132,16 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
 
     async def undelivered(self, message: Message[Any], value: Any) -> None:
         """A claim that nobody took is undone, even while this actor is being cancelled."""
-        with anyio.CancelScope(shield=True), self.clock.move_on_after(_CLAIM_SECONDS):
-            for release in _releases(message, value):
-                await self._store.ask(release)
+        for claim in _claims(message, value):
+            await undo_claim(self._store, self.clock, claim)
 
 
-def _releases(message: Message[Any], value: Any) -> Sequence[ReleaseAttempt]:
-    """What undoes the claims in a reply, the last one first, so that they stand in the queue as before."""
+def _claims(message: Message[Any], value: Any) -> Sequence[AttemptedRollout]:
+    """The claims in a reply, the last one first: undone in this order, they stand in the queue as before."""
     if not isinstance(message, _CLAIMS) or value is None:
         return ()
     claims: Sequence[AttemptedRollout] = [value] if isinstance(message, DequeueRollout) else value
-    return [ReleaseAttempt(claim.rollout_id, claim.attempt.attempt_id) for claim in reversed(claims)]
+    return list(reversed(claims))
 
 
 def store_actor(store: LightningStore) -> StoreActor:

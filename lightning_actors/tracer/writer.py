@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio
 
+from lightning_actors.error_text import note
 from lightning_actors.errors import StoreError
 from lightning_actors.log import get_logger
 from lightning_actors.store.api import AtOnce, LightningStore
@@ -57,7 +58,7 @@ class SpanWriter:
             if failure is None:
                 raise
             # The body's own error goes to the caller; this one must not take its place, nor get lost.
-            failure.add_note(f"and {trace.pending} spans of rollout {trace.rollout_id} were not written: {error!r}")
+            note(failure, f"and {trace.pending} spans of rollout {trace.rollout_id} were not written: {error!r}")
             log.exception("spans_not_written", rollout_id=trace.rollout_id, spans=trace.pending)
 
     async def flush(self) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
-from lightning_actors.errors import LightningError
+from lightning_actors.errors import LightningError, RolloutCancelled
 from lightning_actors.report import render_span_tree
 from lightning_actors.runner import Execution
+from lightning_actors.trainer.result import RunResult
+from lightning_actors.types import AttemptedRollout, Rollout
 
 __all__ = ["DryRun"]
 
@@ -30,31 +31,27 @@ class DryRun:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._terminal = _terminal(self._out)
-        self._statuses: Counter[str] = Counter()
-        self._rewards: list[float] = []
+        self._shown: set[str] = set()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            counts = ", ".join(f"{count} {status}" for status, count in self._statuses.items()) or "no tasks ran"
-            mean = f", mean reward {sum(self._rewards) / len(self._rewards):.3f}" if self._rewards else ""
-            self._print(f"{counts}{mean}", "bold")
+    def conclude(self, result: RunResult) -> RunResult:
+        """Print the rollouts that no runner told the end of, and the summary; returns the result."""
+        for rollout in result.rollouts:
+            if rollout.rollout_id not in self._shown:
+                self._print(f"{rollout.rollout_id}  {rollout.status}  {_what_became(rollout)}", "bold yellow")
+                self._print(f"  task {_shown(rollout.input)}\n", "")
+        self._print(result.summary if result.rollouts else "no tasks ran", "bold")
+        return result
 
     def show(self, execution: Execution) -> None:
         """Print one rollout: the agent's own traceback first, then status, reward, duration and spans."""
-        self._statuses[execution.status] += 1
-        if execution.reward is not None:
-            self._rewards.append(execution.reward)
         rollout, error = execution.rollout, execution.error
+        self._shown.add(rollout.rollout_id)
+        status = "cancelled" if isinstance(error, RolloutCancelled) else execution.status
         if error is not None:
             self._print("".join(traceback.format_exception(type(error), error, _own_frames(error))).rstrip(), "red")
         reward = "no reward" if execution.reward is None else f"reward {execution.reward:g}"
         self._print(
-            f"{rollout.rollout_id}  {execution.status}  {reward}  {execution.seconds:.3f} s  "
+            f"{rollout.rollout_id}  {status}  {reward}  {execution.seconds:.3f} s  "
             f"attempt {rollout.attempt.sequence_id}",
             "bold green" if error is None else "bold red",
         )
@@ -68,6 +65,12 @@ class DryRun:
             print(text, file=self._out)
         else:
             self._terminal.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+
+def _what_became(rollout: Rollout) -> str:
+    if isinstance(rollout, AttemptedRollout):
+        return f"attempt {rollout.attempt.sequence_id} did not come to its end: {rollout.attempt.status}"
+    return "no runner took it"
 
 
 def _terminal(out: TextIO) -> Any:

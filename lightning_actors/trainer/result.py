@@ -35,7 +35,18 @@ class RunResult:
     interrupted: bool = False
     left_behind: Sequence[str] = ()
 
-    def __repr__(self) -> str:
+    @property
+    def mean_reward(self) -> float | None:
+        """The mean reward of the rollouts that succeeded, as far as they had one; None if none did."""
+        succeeded = (rollout.rollout_id for rollout in self.rollouts if rollout.status == "succeeded")
+        rewards = [self.rewards[id_] for id_ in succeeded if id_ in self.rewards]
+        return sum(rewards) / len(rewards) if rewards else None
+
+    @property
+    def summary(self) -> str:
+        """The counts and the mean reward on one line."""
         counts = ", ".join(f"{count} {status}" for status, count in self.status_counts.items()) or "no rollouts"
-        mean = f", mean reward {sum(self.rewards.values()) / len(self.rewards):.3f}" if self.rewards else ""
-        return f"<RunResult {counts}{mean}{', interrupted' if self.interrupted else ''}>"
+        return counts if self.mean_reward is None else f"{counts}, mean reward {self.mean_reward:.3f}"
+
+    def __repr__(self) -> str:
+        return f"<RunResult {self.summary}{', interrupted' if self.interrupted else ''}>"

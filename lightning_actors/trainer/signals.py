@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 from lightning_actors.detached import is_in_detached_task
 from lightning_actors.log import get_logger
+from lightning_actors.runner.rig import is_in_hook
 
 __all__ = ["heeding_signals"]
 
@@ -20,6 +22,7 @@ log = get_logger("lightning_actors.trainer")
 
 _HEEDED = (signal.SIGINT, signal.SIGTERM)
 _BLOCKED_SECONDS = 1.0
+_INTERRUPTS = 3
 
 
 class Stoppable(Protocol):
@@ -64,8 +67,9 @@ class _Watch:
     """Hears signals twice: in the loop, which acts on them, and in Python's handler, which sees when the loop does not.
 
     A loop that is blocked hears nothing, and an agent that blocks it could never be interrupted. So from the second
-    signal on, KeyboardInterrupt is raised in the main thread if that is within an agent, or if another signal has
-    waited for a second: all other agents are asked to end first, so that none of them blocks the loop in its turn.
+    signal on, KeyboardInterrupt is raised in the main thread if that is within an agent or a hook, or if another signal
+    has waited for a second: all other agents are asked to end first, so that none of them blocks the loop in its turn.
+    What swallows that three times over is left to the system: the next signal ends the process.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, run: Stoppable, again: Callable[[], None]) -> None:
@@ -75,6 +79,7 @@ class _Watch:
         self._received_count = 0
         self._heard_count = 0
         self._unheard_since: float | None = None
+        self._interrupts = 0
         self._loop_hears = True
 
     def take(self, number: signal.Signals) -> Any:
@@ -102,9 +107,20 @@ class _Watch:
         waited = 0.0 if self._unheard_since is None else now - self._unheard_since
         if self._unheard_since is None:
             self._unheard_since = now
-        if waited > _BLOCKED_SECONDS or (self._received_count > 1 and is_in_detached_task(frame)):
-            self._run.abort()
-            raise KeyboardInterrupt
+        is_blocked = is_in_detached_task(frame) or is_in_hook(frame)
+        if waited > _BLOCKED_SECONDS or (self._received_count > 1 and is_blocked):
+            self._interrupt(number)
+        if is_blocked:
+            _say("if an agent or a hook blocks the event loop, the next signal interrupts it")
+
+    def _interrupt(self, number: int) -> None:
+        """Raise KeyboardInterrupt in what blocks the loop; give up on what has swallowed that."""
+        self._interrupts += 1
+        if self._interrupts >= _INTERRUPTS:
+            signal.signal(number, signal.SIG_DFL)
+            _say("what blocks the event loop does not end: the next signal ends this process")
+        self._run.abort()
+        raise KeyboardInterrupt
 
     def _heard(self, name: str) -> None:
         self._unheard_since = None
@@ -115,3 +131,8 @@ class _Watch:
         else:
             log.warning("stopping_at_once", signal=name)
             self._again()
+
+
+def _say(text: str) -> None:
+    """Tell a person, from a signal handler: the log may be what was interrupted."""
+    os.write(2, f"lightning-actors: {text}\n".encode())

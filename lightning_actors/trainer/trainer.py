@@ -104,8 +104,8 @@ class Trainer:
         self.hooks = _hooks(hooks)
         self.grace = grace
         self.max_threads = _positive("max_threads", max_threads)
-        if not grace >= 0:
-            raise ConfigError(f"grace is {grace}: give seconds, 0 or more")
+        if not isinstance(grace, int | float) or not grace >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise ConfigError(f"grace is {grace!r}: give seconds, 0 or more")
         timed: dict[str, Any] = {} if clock is None else {"clock": clock}
         self.store: LightningStore = build_component(
             store,
@@ -198,8 +198,9 @@ class Trainer:
         refuse_inside_loop("dev")
         algorithm = self._algorithm_to_dev()
         train, val = first_tasks(*_checked(train_dataset, val_dataset))
-        with DryRun() as dry_run:
-            return run_plain(self._run(agent, algorithm, dry_run.show), train, val, self._using(agent, algorithm))
+        dry_run = DryRun()
+        run = self._run(agent, algorithm, dry_run.show)
+        return dry_run.conclude(run_plain(run, train, val, self._using(agent, algorithm)))
 
     # ── inside an application's own event loop ──
 
@@ -230,8 +231,10 @@ class Trainer:
         """`dev` in the caller's event loop."""
         algorithm = self._algorithm_to_dev()
         train, val = first_tasks(*_checked(train_dataset, val_dataset))
-        with DryRun() as dry_run, self._using(agent, algorithm):
-            return await self._run(agent, algorithm, dry_run.show)().execute(train, val)
+        dry_run = DryRun()
+        with self._using(agent, algorithm):
+            result = await self._run(agent, algorithm, dry_run.show)().execute(train, val)
+        return dry_run.conclude(result)
 
     # ── a look at it ──
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -431,3 +432,53 @@ def test_an_agent_that_hangs_in_its_thread_does_not_keep_the_loop_from_ending() 
     finally:
         release.set()
     assert time.monotonic() - began < 30  # it would be for ever
+
+
+class Speechless(Exception):
+    """Its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise AttributeError("city")
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """It takes no note."""
+
+    code: int
+
+
+@pytest.mark.parametrize("error", [Speechless(), Frozen(3)], ids=["without a text", "frozen"])
+async def test_an_error_of_an_odd_make_is_the_rollouts_error_like_any_other(
+    store: InMemoryLightningStore, error: Exception
+) -> None:
+    @agl.rollout
+    async def failing(task: str) -> None:
+        raise error
+
+    runner = runner_of()
+    with runner.run_context(agent=failing, store=store):
+        raised: BaseException | None = None
+        try:
+            await runner.step("x")
+        except Exception as caught:  # noqa: BLE001 - pytest.raises sets attributes, which this one refuses
+            raised = caught
+        assert raised is error
+        rollouts = [rollout async for rollout in runner.step_many(["y", "z"])]
+    assert [rollout.status for rollout in rollouts] == ["failed"] * 2
+    (first, *_) = await store.query_rollouts()
+    assert isinstance(first, agl.AttemptedRollout)
+    assert type(error).__name__ in str((first.attempt.metadata or {})["error"])
+
+
+async def test_agents_whose_errors_have_no_text_do_not_end_a_run() -> None:
+    @agl.rollout
+    async def failing(task: int) -> float:
+        if task % 2:
+            raise Speechless
+        return 1.0
+
+    trainer = agl.Trainer(tracer=agl.DummyTracer(), algorithm=agl.Baseline(), n_workers=2)
+    result = await trainer.fit_async(failing, range(20))
+    assert result.status_counts == {"succeeded": 10, "failed": 10}
+    assert {type(error) for error in result.errors.values()} == {Speechless}

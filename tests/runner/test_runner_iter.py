@@ -149,12 +149,17 @@ async def test_iter_lets_the_rollout_in_hand_finish_when_its_event_is_set(
     assert by_task == {"in hand": "succeeded", "next": "queuing"}
 
 
-async def test_iter_returns_at_once_when_its_event_is_set_already(store: InMemoryLightningStore) -> None:
-    event = anyio.Event()
+@pytest.mark.parametrize("make", [anyio.Event, threading.Event], ids=["anyio", "threading"])
+async def test_iter_claims_nothing_when_its_event_is_set_already(
+    store: InMemoryLightningStore, make: Callable[[], Any]
+) -> None:
+    event = make()
     event.set()
+    rollout = await store.enqueue_rollout("x")
     runner = runner_of()
     with runner.run_context(agent=quick, store=store):
         await runner.iter(event=event)
+    assert await store.get_rollout_by_id(rollout.rollout_id) == rollout
 
 
 async def test_iter_that_is_cancelled_cancels_the_rollout_in_hand_and_leaves_the_rest_queued(

@@ -12,6 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import lightning_actors as agl
+from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import ConfigError, MissingResource, WrongLoop
 from lightning_actors.store import InMemoryLightningStore
 
@@ -510,3 +511,59 @@ async def test_a_cancelled_asyncio_task_cancels_its_rollout(store: InMemoryLight
     assert isinstance(rollout, agl.AttemptedRollout)
     assert rollout.status == "cancelled"
     assert (rollout.attempt.status, rollout.attempt.metadata) == ("failed", {"reason": "cancelled"})
+
+
+async def test_a_step_whose_run_context_is_left_says_so(store: InMemoryLightningStore) -> None:
+    begun, errors = anyio.Event(), list[agl.RolloutCancelled]()
+
+    @agl.rollout
+    async def waits(task: str) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    runner = runner_of(clock=(clock := VirtualClock()))
+
+    async def step() -> None:
+        with pytest.raises(agl.RolloutCancelled, match=r"run_context .* was left") as caught:
+            await runner.step("x")
+        errors.append(caught.value)
+
+    async with anyio.create_task_group() as tasks, runner.run_context(agent=waits, store=store):
+        tasks.start_soon(step)
+        await begun.wait()
+        tasks.start_soon(pass_time, clock, errors)
+    (rollout,) = await store.query_rollouts()
+    assert errors[0].rollout_id == rollout.rollout_id
+    assert rollout.status == "cancelled"
+
+
+async def pass_time(clock: VirtualClock, until: list[Any]) -> None:
+    """Let the grace time pass."""
+    while not until:
+        clock.advance(1.0)
+        await checkpoint()
+
+
+async def test_a_step_that_its_event_ended_says_so(store: InMemoryLightningStore) -> None:
+    event = anyio.Event()
+
+    @agl.rollout
+    async def waits(task: str) -> None:
+        event.set()
+        await anyio.sleep_forever()
+
+    runner = runner_of()
+    with (
+        runner.run_context(agent=waits, store=store),
+        pytest.raises(agl.RolloutCancelled, match="the event that the step was given was set"),
+    ):
+        await runner.step("x", event=event)
+
+
+async def test_a_wrong_mode_is_named(store: InMemoryLightningStore) -> None:
+    runner = runner_of()
+    with (
+        runner.run_context(agent=echo, store=store),
+        pytest.raises(ValueError, match=r"mode\n.*'train', 'val' or 'test'"),
+    ):
+        await runner.step("x", mode="trian")  # pyright: ignore[reportArgumentType]  # callers without a type checker

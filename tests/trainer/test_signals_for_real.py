@@ -77,6 +77,27 @@ async def blocks_from_the_start(task):
     block(blocks_from_the_start)
 
 
+@agl.rollout
+async def blocks_and_swallows(task):
+    say_ready()
+    while True:
+        try:
+            block(blocks_and_swallows)
+        except BaseException:
+            print("swallowed", flush=True)
+
+
+class BlockingHook(agl.Hook):
+    async def on_trace_end(self, agent, **_):
+        say_ready()
+        block(agent)
+
+
+@agl.rollout
+async def ends_at_once(task):
+    return 1.0
+
+
 arrived = []
 
 
@@ -127,6 +148,8 @@ agents = {
     "blocks from the start": blocks_from_the_start,
     "blocks after a wait": blocks_after_a_wait,
     "hangs in its thread": hangs_in_its_thread,
+    "blocks and swallows": blocks_and_swallows,
+    "hook blocks": ends_at_once,
 }
 algorithms = {"algorithm swallows": algorithm_swallows, "algorithm blocks": algorithm_blocks}
 trainer = agl.Trainer(
@@ -134,6 +157,7 @@ trainer = agl.Trainer(
     n_workers=int(sys.argv[3]),
     runner={"type": agl.LitAgentRunner, "patience": 0.2},
     tracer=agl.DummyTracer(),
+    hooks=[BlockingHook()] if case == "hook blocks" else [],
     grace=float(sys.argv[2]),
 )
 result = trainer.fit(agents.get(case, waits))
@@ -167,9 +191,9 @@ class Child:
                     self.lines.append(line.rstrip())
                     self.changed.notify_all()
 
-    def until_says(self, word: str) -> None:
+    def until_says(self, word: str, times: int = 1) -> None:
         with self.changed:
-            said = self.changed.wait_for(lambda: any(word in line for line in self.lines), timeout=40)
+            said = self.changed.wait_for(lambda: sum(word in line for line in self.lines) >= times, timeout=40)
         assert said, f"it did not say {word!r} but {self.lines}"
 
     def result(self) -> dict[str, Any]:
@@ -197,6 +221,8 @@ CASES = {
     "two Ctrl-C, agent hangs in its thread": ("hangs in its thread", 3600.0, 1),
     "algorithm swallows": ("algorithm swallows", 0.2, 1),
     "algorithm blocks": ("algorithm blocks", 3600.0, 1),
+    "agent blocks and swallows": ("blocks and swallows", 3600.0, 1),
+    "hook blocks": ("hook blocks", 3600.0, 1),
     "agents block the loop from the start": ("blocks from the start", 3600.0, 2),
     "agents block the loop after a wait": ("blocks after a wait", 3600.0, 2),
 }
@@ -302,6 +328,29 @@ def test_a_second_ctrl_c_ends_the_run_at_once_though_agents_block_the_loop(
     assert sum(result["statuses"].values()) == 2
     assert result["left_behind"] == 0
     assert child.lines.count("ready") == 1, "the other agent never gets to block the loop in its turn"
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once_though_a_hook_blocks_the_loop(children: dict[str, Child]) -> None:
+    child = children["hook blocks"]
+    child.until_says("ready")
+    child.process.send_signal(signal.SIGINT)
+    child.until_says("received")
+    child.process.send_signal(signal.SIGINT)
+    assert child.result()["interrupted"]
+    assert any("the next signal interrupts it" in line for line in child.lines)
+
+
+def test_what_blocks_the_loop_and_swallows_every_interrupt_is_left_to_the_system(children: dict[str, Child]) -> None:
+    child = children["agent blocks and swallows"]
+    child.until_says("ready")
+    child.process.send_signal(signal.SIGINT)
+    child.until_says("received")
+    for count in range(1, 4):
+        child.process.send_signal(signal.SIGINT)
+        child.until_says("swallowed", count)
+    child.until_says("the next signal ends this process")
+    child.process.send_signal(signal.SIGINT)
+    assert child.process.wait(timeout=40) == -signal.SIGINT
 
 
 def test_a_second_ctrl_c_ends_the_run_at_once_though_the_algorithm_blocks_the_loop(children: dict[str, Child]) -> None:

@@ -197,6 +197,34 @@ def test_a_long_task_is_shortened_and_one_that_cannot_be_shown_is_named(capsys: 
     assert "  task <Shy, whose repr raised RuntimeError>" in printed
 
 
+class Leaves(agl.FastAlgorithm):
+    """Enqueues two tasks, cancels a third in the queue, and leaves while the first runs."""
+
+    async def run(self, train_dataset: Any = None, val_dataset: Any = None) -> None:
+        first, _, third = [await self.store.enqueue_rollout(task) for task in ("waits", "left", "cancelled")]
+        await self.store.update_rollout(third.rollout_id, status="cancelled")
+        while (rollout := await self.store.get_rollout_by_id(first.rollout_id)) is not None:
+            if rollout.status == "running":
+                return
+            await anyio.lowlevel.checkpoint()
+
+
+def test_dev_prints_also_what_no_runner_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    @agl.rollout
+    async def waits(task: str) -> None:
+        await anyio.sleep_forever()
+
+    dev([], waits, algorithm=Leaves, grace=0.0)
+    printed = readable(capsys.readouterr().out)
+    for told in (
+        "ro-1  cancelled  attempt 1 did not come to its end: failed\n  task 'waits'\n",
+        "ro-1  queuing  no runner took it\n  task 'left'\n",
+        "ro-1  cancelled  no runner took it\n  task 'cancelled'\n",
+    ):
+        assert told in printed
+    assert printed.endswith(("2 cancelled, 1 queuing\n", "1 queuing, 2 cancelled\n"))
+
+
 class Terminal(io.StringIO):
     """Says that it is a terminal."""
 
@@ -215,15 +243,16 @@ def test_on_a_terminal_the_same_is_printed_in_colours(monkeypatch: pytest.Monkey
     ]
     texts: list[str] = []
     for out in (io.StringIO(), Terminal()):
-        with DryRun(out) as dry_run:
-            for execution in executions:
-                dry_run.show(execution)
+        dry_run = DryRun(out)
+        for execution in executions:
+            dry_run.show(execution)
+        dry_run.conclude(agl.RunResult([rollout], {"succeeded": 1, "failed": 1}, {}, None))
         texts.append(out.getvalue())
     plain, coloured = texts
     assert "\x1b[1;32m" in coloured
     assert "\x1b[1;31m" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
-    assert plain.endswith("1 succeeded, 1 failed, mean reward 0.500\n")
+    assert plain.endswith("1 succeeded, 1 failed\n")
 
 
 @pytest.mark.anyio

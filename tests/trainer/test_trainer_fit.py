@@ -387,3 +387,21 @@ def test_a_sync_algorithm_and_a_sync_agent_reach_the_store_without_await() -> No
 
     result = trainer_of(all_at_once_sync).fit(Asking(), ["x"])
     assert list(result.rewards.values()) == [1.0]
+
+
+def test_the_mean_reward_is_over_the_rollouts_that_succeeded() -> None:
+    @agl.rollout
+    async def sometimes(task: int) -> float:
+        agl.emit_reward(1.0)
+        if task:
+            raise ValueError(task)
+        return 0.5
+
+    result = trainer_of(all_at_once).fit(sometimes, [0, 1])
+    assert sorted(result.rewards.values()) == [0.5, 1.0]
+    assert result.mean_reward == 0.5
+    assert repr(result) in {
+        "<RunResult 1 succeeded, 1 failed, mean reward 0.500>",
+        "<RunResult 1 failed, 1 succeeded, mean reward 0.500>",
+    }
+    assert trainer_of(all_at_once).fit(sometimes, [1]).mean_reward is None
