@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import anyio
+from pydantic import ValidationError
 from typing_extensions import TypedDict
 
 from lightning_actors.actors.message import Message
@@ -59,7 +60,12 @@ def store_operation(message: Callable[P, Message[R]]) -> Callable[Concatenate[An
     kind = cast("type[Message[R]]", message)
 
     async def method(self: LightningStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self.deliver(message(*args, **kwargs))
+        try:
+            built = message(*args, **kwargs)
+        except ValidationError:
+            named = dict(zip((parameter.name for parameter in _parameters(kind)), args, strict=False))
+            built = cast("Callable[..., Message[R]]", message)(**named, **kwargs)  # says which one is wrong by its name
+        return await self.deliver(built)
 
     parameters = [
         inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY),
@@ -74,8 +80,9 @@ def store_operation(message: Callable[P, Message[R]]) -> Callable[Concatenate[An
 class LightningStore(ABC):
     """Where rollouts, attempts, spans, resources and workers are kept.
 
-    A home of its own implements `deliver`. To change one operation of an existing store, override its method and call
-    ``super()``: messages take the same way, on every route.
+    A home of its own implements `deliver`. To change one operation of an existing store, override its method in a
+    subclass and call ``super()``: messages take the same way, on every route. What is set on a
+    class or an object later is not seen.
 
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
     ``update_many_workers``, ``next_completion``, ``get_completion_cursor``, ``explain_rollout``,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, SupportsIndex, TypeVar
 
+from lightning_actors.error_text import note
 from lightning_actors.types import Dataset
 
 __all__ = ["checked_dataset", "first_tasks"]
@@ -23,6 +24,7 @@ def checked_dataset(dataset: Dataset[T] | None, name: str) -> Dataset[T] | None:
 
     Raises:
         TypeError: It has no length or cannot be indexed, or it is indexed by something else than a position.
+        Exception: What its ``len()`` raised, with a note that names it.
     """
     if dataset is None:
         return None
@@ -33,6 +35,11 @@ def checked_dataset(dataset: Dataset[T] | None, name: str) -> Dataset[T] | None:
             f"{name} is a {kind.__name__}: give the tasks as something with a length and positions from 0, such as a "
             f"list; {instead} may make one"
         )
+    try:
+        len(dataset)
+    except Exception as error:
+        note(error, f"raised by len() of {name}")
+        raise
     return dataset
 
 

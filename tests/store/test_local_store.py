@@ -245,3 +245,15 @@ async def test_ten_thousand_rollouts_are_waited_for_at_once(memory: InMemoryLigh
     assert [rollout.rollout_id for rollout in one.value] == ids
     assert [later.value[0].rollout_id for later in each] == ids[:1_000]
     assert nothing_is_left(memory)
+
+
+@pytest.mark.anyio
+async def test_a_wrong_argument_is_named_also_where_it_was_given_by_place() -> None:
+    store = InMemoryLightningStore()
+    for call, name in (
+        (lambda: store.enqueue_rollout("x", "trian"), "mode"),  # pyright: ignore[reportArgumentType]  # callers without a type checker
+        (lambda: store.add_resources({"llm": 1}), "resources.llm"),  # pyright: ignore[reportArgumentType]  # callers without a type checker
+        (lambda: store.start_rollout("x", worker_id=3), "worker_id"),  # pyright: ignore[reportArgumentType]  # callers without a type checker
+    ):
+        with pytest.raises(ValueError, match=rf"\n{name}\b"):
+            await call()

@@ -50,3 +50,16 @@ class Squares:
 def test_anything_with_a_length_and_positions_is_a_dataset() -> None:
     result = trainer().fit(agent, Squares())
     assert [rollout.input for rollout in result.rollouts] == [0, 1, 4]
+
+
+class Lazy(Squares):
+    """A dataset that cannot be read."""
+
+    def __len__(self) -> int:
+        raise OSError("no such file")
+
+
+def test_a_dataset_whose_length_cannot_be_had_is_named() -> None:
+    with pytest.raises(OSError, match="no such file") as caught:
+        trainer().fit(agent, [1], val_dataset=Lazy())
+    assert caught.value.__notes__ == ["raised by len() of val_dataset"]
