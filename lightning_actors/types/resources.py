@@ -105,7 +105,8 @@ class PromptTemplate(Resource):
 
     Attributes:
         template: The text, e.g. ``"You are a helpful assistant. {any_question}"``.
-        engine: ``"f-string"`` (``{name}``; literal braces are doubled) or ``"jinja"`` (sandboxed; needs the extra).
+        engine: ``"f-string"`` (``{name}``; literal braces are doubled; it reaches the attributes of the values: for
+            templates that you trust) or ``"jinja"`` (sandboxed; needs the extra).
     """
 
     resource_type: Literal["prompt_template"] = "prompt_template"
