@@ -83,6 +83,9 @@ class PromptBandit(OnlineAlgorithm):
     the next. In another process, ``learning(store, after=None)`` learns it again from the rollouts that the store
     remembers.
 
+    One bandit learns on a store at a time: two would publish over each other's resources, and one of them would find
+    few rollouts to be its own.
+
     For a seed and the same rollouts in the same order the draws are the same.
 
     Args:

@@ -303,7 +303,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         """`step` for code in a thread, such as a sync agent that runs another rollout: blocks that thread alone.
 
         A sync agent gives up its thread's place meanwhile, so that the rollout it waits for may need one. Where the
-        rollout around it is ended, the step is cancelled.
+        rollout around it is ended meanwhile, the step is cancelled.
 
         Args:
             input: As in ``step``.
@@ -318,7 +318,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
 
         Raises:
             Exception: As ``step``.
-            RolloutCancelled: Also where the rollout around this call was ended.
+            RolloutCancelled: Also where the rollout around this call is ended while it waits.
             WrongLoop: An event loop runs in this thread (await ``step``), or the thread belongs to none.
         """
 
