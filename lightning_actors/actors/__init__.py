@@ -13,6 +13,7 @@ from lightning_actors.actors.actor import Actor
 from lightning_actors.actors.batch import Batch, Delivery
 from lightning_actors.actors.child import Backoff, ChildSpec
 from lightning_actors.actors.clock import Clock, SystemClock
+from lightning_actors.actors.crew import Holding, Work
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.hosted import hosted
 from lightning_actors.actors.message import Message, Reply, defers, handles
@@ -35,6 +36,7 @@ __all__ = [
     "Delivery",
     "FindChild",
     "Held",
+    "Holding",
     "Message",
     "Outcome",
     "PendingRequest",
@@ -43,6 +45,7 @@ __all__ = [
     "Supervisor",
     "SupervisorActor",
     "SystemClock",
+    "Work",
     "current_actor",
     "defers",
     "handles",

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, TypeVarTuple, Unpack
 
 from lightning_actors.actors.batch import Batch
 from lightning_actors.actors.clock import Clock
+from lightning_actors.actors.crew import Holding, Work
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.handlers import HandlerTable, build_table
 from lightning_actors.actors.message import Message, Reply
@@ -53,6 +54,10 @@ class Core(Protocol):
         self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None
     ) -> None:
         """Start a background task."""
+        ...
+
+    def hold(self, work: Work, message: object) -> Holding:
+        """Hold work that goes on without a task."""
         ...
 
     def request(
@@ -199,6 +204,21 @@ class Actor:
             name: The task's name, for debuggers.
         """
         self._core.start_background(func, args, name)
+
+    def hold(self, work: Work, message: object) -> Holding:
+        """Hold work that goes on without a task of this actor: what it began elsewhere, and answers for.
+
+        A stop waits for it within the grace time, as for a concurrent handler. Then, and when the actor crashes, the
+        work is cancelled; the actor has ended only when all its work is released.
+
+        Args:
+            work: What is cancelled.
+            message: What it is done for, as `inspect` names it.
+
+        Returns:
+            The holding, to be released when the work is over.
+        """
+        return self._core.hold(work, message)
 
     def request(
         self, ref: ActorRef[Any], message: Message[R], then: Callable[[Outcome[R]], Awaitable[None] | None]

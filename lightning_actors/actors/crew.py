@@ -1,9 +1,9 @@
-"""The crew: the tasks that work for one actor beside its own, each in a cancel scope of its own."""
+"""The crew: the tasks that work for one actor beside its own, each in a cancel scope of its own, and held work."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol, TypeVarTuple, Unpack, cast
 
 import anyio
 import anyio.abc
@@ -15,13 +15,59 @@ from lightning_actors.actors.ending import Crash, tell_apart
 from lightning_actors.actors.mailbox import Mailbox
 from lightning_actors.actors.turn import Turn, current_turn
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "Holding", "Work"]
+
+Arguments = TypeVarTuple("Arguments")
+
+
+class Work(Protocol):
+    """Something that goes on without a task of the actor that holds it."""
+
+    def cancel(self) -> None:
+        """End, now or soon; a second time changes nothing."""
+        ...
+
+
+class Holding:
+    """A piece of work that an actor holds, from `Actor.hold` until it is released.
+
+    A stop waits for it within the grace time, as for a concurrent handler; then, and when the actor crashes, the work
+    is cancelled, and the actor ends when the work is released.
+    """
+
+    __slots__ = ("_crew", "_turn")
+
+    def __init__(self, crew: Crew, turn: Turn) -> None:
+        self._crew = crew
+        self._turn = turn
+
+    def enter(self) -> None:
+        """Let what runs in the current context, and below it, count as done by the actor, until the release."""
+        current_turn.set(self._turn)
+
+    def start_soon(
+        self, func: Callable[[Unpack[Arguments]], Awaitable[object]], *args: *Arguments, name: str | None = None
+    ) -> None:
+        """Start a task for the work. Only the work itself can cancel it, and must see that it ends.
+
+        An error in it crashes the actor.
+
+        Args:
+            func: An async function.
+            *args: Its arguments.
+            name: The task's name, for debuggers.
+        """
+        self._crew.start_for_work(func, args, name)
+
+    def release(self) -> None:
+        """The work is over."""
+        self._crew.discharge(self._crew.held, self._turn)
 
 
 class Crew:
-    """An actor's concurrent handlers and background tasks."""
+    """An actor's concurrent handlers and background tasks, and the work that it holds."""
 
-    __slots__ = ("background", "clock", "concurrent", "mailbox", "shielded", "task_group")
+    __slots__ = ("background", "clock", "concurrent", "held", "mailbox", "shielded", "task_group")
 
     def __init__(self, mailbox: Mailbox, task_group: anyio.abc.TaskGroup, clock: Clock, *, shielded: bool) -> None:
         self.mailbox = mailbox
@@ -30,12 +76,13 @@ class Crew:
         self.shielded = shielded
         self.concurrent: dict[Turn, None] = {}
         self.background: dict[Turn, None] = {}
+        self.held: dict[Turn, None] = {}
 
     def handle(
         self, handler: Callable[[Any, Any], Awaitable[Any]], actor: object, message: Any, ask: Ask[Any] | None
     ) -> None:
         """Run a concurrent handler."""
-        turn = self._enlist(self.concurrent, message, live=True)
+        turn = self._enlist(self.concurrent, message, anyio.CancelScope(shield=self.shielded), live=True)
         if ask is not None:
             ask.state = BEGUN
             ask.turn = turn
@@ -44,25 +91,45 @@ class Crew:
 
     def start(self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None) -> Turn:
         """Run a background task. It may ask its own actor, so its turn is never live."""
-        turn = self._enlist(self.background, None, live=False)
-        name = name or f"{self.mailbox.name}:{getattr(function, '__name__', 'background')}"
-        self.task_group.start_soon(self._work, turn, function, args, name=name)
+        turn = self._enlist(self.background, None, anyio.CancelScope(shield=self.shielded), live=False)
+        self.task_group.start_soon(self._work, turn, function, args, name=self._name_of(function, name))
         return turn
+
+    def hold(self, work: Work, message: object) -> Holding:
+        """Hold work that goes on without a task."""
+        return Holding(self, self._enlist(self.held, message, work, live=True))
+
+    def start_for_work(
+        self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None
+    ) -> None:
+        """Run a task for held work, which alone may cancel it."""
+        turn = self._enlist(self.background, None, None, live=False)
+        self.task_group.start_soon(self._work_to_the_end, turn, function, args, name=self._name_of(function, name))
+
+    def _name_of(self, function: object, name: str | None) -> str:
+        return name or f"{self.mailbox.name}:{getattr(function, '__name__', 'background')}"
 
     @property
     def is_working(self) -> bool:
         """Whether there is any task left."""
-        return bool(self.concurrent or self.background)
+        return bool(self.concurrent or self.background or self.held)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anything that a stop waits for."""
+        return bool(self.concurrent or self.held)
 
     def cancel(self) -> None:
-        """Cancel every task."""
-        for turn in (*self.concurrent, *self.background):
+        """Cancel every task and all work."""
+        for turn in (*self.held, *self.concurrent, *self.background):
             if turn.scope is not None:
                 turn.scope.cancel()
 
-    def _enlist(self, registry: dict[Turn, None], message: object, *, live: bool) -> Turn:
+    def _enlist(
+        self, registry: dict[Turn, None], message: object, scope: anyio.CancelScope | Work | None, *, live: bool
+    ) -> Turn:
         turn = Turn(self.mailbox, message, self.clock.monotonic(), live=live)
-        turn.scope = anyio.CancelScope(shield=self.shielded)
+        turn.scope = scope
         registry[turn] = None
         return turn
 
@@ -74,8 +141,7 @@ class Crew:
         message: Any,
         ask: Ask[Any] | None,
     ) -> None:
-        scope = turn.scope
-        assert scope is not None  # noqa: S101  # set when the turn was enlisted
+        scope = cast("anyio.CancelScope", turn.scope)
         error: BaseException | None = None
         current_turn.set(turn)
         try:
@@ -98,7 +164,7 @@ class Crew:
             else:
                 self.mailbox.post(Crash(error, message))
         finally:
-            self._discharge(self.concurrent, turn)
+            self.discharge(self.concurrent, turn)
 
     async def _work(self, turn: Turn, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         try:
@@ -106,14 +172,25 @@ class Crew:
             if error is not None:
                 self.mailbox.post(Crash(error))
         finally:
-            self._discharge(self.background, turn)
+            self.discharge(self.background, turn)
+
+    async def _work_to_the_end(
+        self, turn: Turn, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]
+    ) -> None:
+        current_turn.set(turn)
+        try:
+            with anyio.CancelScope(shield=True):
+                await function(*args)
+        except BaseException as error:  # noqa: BLE001  # the boundary of the actor's tasks
+            self.mailbox.post(Crash(tell_apart(error, self.mailbox.name)))
+        finally:
+            self.discharge(self.background, turn)
 
     async def _guard(self, turn: Turn, function: Callable[..., Awaitable[object]], *args: Any) -> BaseException | None:
         """Run to the end, to an error, which is returned, or to a cancellation."""
         current_turn.set(turn)
-        assert turn.scope is not None  # noqa: S101  # set when the turn was enlisted
-        with turn.scope:
-            if turn.scope.cancel_called:
+        with cast("anyio.CancelScope", turn.scope) as scope:
+            if scope.cancel_called:
                 return None
             try:
                 await function(*args)
@@ -121,8 +198,10 @@ class Crew:
                 return tell_apart(error, self.mailbox.name)
         return None
 
-    def _discharge(self, registry: dict[Turn, None], turn: Turn) -> None:
+    def discharge(self, registry: dict[Turn, None], turn: Turn) -> None:
+        """A task, or a piece of work, is over."""
         turn.live = False
+        turn.scope = None  # the work holds its turn
         del registry[turn]
         if self.mailbox.alarm is not None:
             self.mailbox.alarm.set()

@@ -18,7 +18,7 @@ import anyio.abc
 from lightning_actors.actors.actor import Actor
 from lightning_actors.actors.ask import BEGUN, KEPT, QUEUED, Ask
 from lightning_actors.actors.clock import Clock
-from lightning_actors.actors.crew import Crew
+from lightning_actors.actors.crew import Crew, Holding, Work
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.desk import Desk
 from lightning_actors.actors.ending import Crash, Ending, tell_apart
@@ -106,7 +106,7 @@ class Incarnation:
     @property
     def takes_leave(self) -> bool:
         """Whether there is anything to wait for when it is stopped."""
-        return bool(self.crew.concurrent) or type(self.actor).stopping is not Actor.stopping
+        return self.crew.is_wanted or type(self.actor).stopping is not Actor.stopping
 
     def cut(self) -> None:
         """Cancel whatever it is doing. It still settles its asks and calls ``stopped``."""
@@ -149,6 +149,11 @@ class Incarnation:
         """Start a background task."""
         self._must_live()
         self.crew.start(function, args, name)
+
+    def hold(self, work: Work, message: object) -> Holding:
+        """Hold work that goes on without a task."""
+        self._must_live()
+        return self.crew.hold(work, message)
 
     def request(
         self, ref: ActorRef[Any], message: Message[Any], then: Callable[[Outcome[Any]], Awaitable[None] | None]
@@ -294,7 +299,7 @@ class Incarnation:
     async def _finish_work(self) -> None:
         if type(self.actor).stopping is not Actor.stopping:
             self.report(await self._desk.call("stopping", self.actor.stopping), "stopping")
-        while self.crew.concurrent:
+        while self.crew.is_wanted:
             if not self._mailbox.control:
                 await self._mailbox.until_alarm()
                 continue

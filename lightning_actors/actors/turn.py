@@ -11,8 +11,6 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-import anyio
-
 __all__ = ["Owner", "Turn", "Waited", "current_turn", "find_circle"]
 
 
@@ -38,10 +36,18 @@ class Waited(Protocol):
         ...
 
 
+class Cancellable(Protocol):
+    """A cancel scope, or work that does without one."""
+
+    def cancel(self) -> None:
+        """Ask it to end."""
+        ...
+
+
 class Turn:
     """One run of one handler.
 
-    ``scope`` is set for handlers that run in a task of their own; ``live`` ends with the handler.
+    ``scope`` is set for handlers that run beside the actor's own task; ``live`` ends with the handler.
     """
 
     __slots__ = ("live", "message", "owner", "scope", "since", "waits")
@@ -51,7 +57,7 @@ class Turn:
         self.message = message
         self.since = since
         self.live = live
-        self.scope: anyio.CancelScope | None = None
+        self.scope: Cancellable | None = None
         self.waits: list[Waited] = []
 
     @property

@@ -155,6 +155,10 @@ class LitAgent(Generic[T_contra]):
         """For runners: within this context, and the tasks and threads begun there, ``self.runner`` is that runner."""
         return _Executing(self, runner)
 
+    def execute_on(self, runner: Any) -> None:
+        """For runners: from now on, in this context and in tasks begun there, ``self.runner`` is that runner."""
+        _executing.set((self, runner))
+
     @property
     def tracer(self) -> Tracer:
         """The runner's tracer, or the trainer's where the runner has none.

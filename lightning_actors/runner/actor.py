@@ -8,17 +8,17 @@ Take ──▶ queue … claimed ──▶ one at a time, then Take again       
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
-
-from lightning_actors.actors import Actor, ActorRef, Held, Message, Outcome, PendingRequest, handles
+from lightning_actors.actors import Actor, ActorRef, Held, Message, Outcome, PendingRequest, Reply, defers
 from lightning_actors.errors import ActorCrashed, ActorStopped
 from lightning_actors.log import get_logger
 from lightning_actors.queue import QueueActor, Take
-from lightning_actors.runner.execution import AttemptRun, Execution
+from lightning_actors.runner.attempt import AttemptRun
+from lightning_actors.runner.execution import Execution
 from lightning_actors.runner.keeper import keep_flushing
 from lightning_actors.runner.rig import Rig
 from lightning_actors.types import AttemptedRollout, NamedResources
@@ -90,9 +90,8 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         self._finished = finished
         self._take: PendingRequest[AttemptedRollout] | None = None
         self._taken: AttemptRun | None = None
-        self._executed: dict[AttemptRun, None] = {}
+        self._executing: dict[Reply[Execution], AttemptRun] = {}
         self._is_draining = False
-        self._idle: anyio.Event | None = None
 
     async def started(self) -> None:
         """Ask for work."""
@@ -102,33 +101,37 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         self._ask_for_work()
 
     async def stopping(self) -> None:
-        """Take no more, and let what runs come to its end."""
+        """Take no more; the stop waits for what runs."""
         self._is_draining = True
         if self._take is not None:
             self._take.cancel()
-        if self._taken is not None:
-            self._idle = anyio.Event()
-            await self._idle.wait()
-
-    async def stopped(self) -> None:
-        """Undo a claim whose task never got to run."""
-        if self._taken is not None:
-            await self._taken.abandon(self.crash)
 
     def holding(self) -> Sequence[Held]:
         """The rollouts that it is running, and how far each is."""
         taken = self._taken
-        return [run.held() for run in (*(() if taken is None else (taken,)), *tuple(self._executed))]
+        return [run.held() for run in (*(() if taken is None else (taken,)), *tuple(self._executing.values()))]
 
-    @handles(Execute, concurrent=True)
-    async def execute(self, message: Execute) -> Execution:
-        """Run a claimed rollout."""
-        run = AttemptRun(self._rig, message.rollout, message.resources, crash=self._get_crash)
-        self._executed[run] = None
-        try:
-            return await run.execute()
-        finally:
-            del self._executed[run]
+    @defers(Execute)
+    def execute(self, message: Execute, reply: Reply[Execution]) -> None:
+        """Run a claimed rollout; the reply is how it ended."""
+        ended = functools.partial(self._executed, reply)
+        run = self._executing[reply] = AttemptRun(
+            self._rig, message.rollout, message.resources, ended=ended, crash=self._get_crash
+        )
+        run.launch(self.hold(run, message))
+
+    def _executed(self, reply: Reply[Execution], execution: Execution | None, error: BaseException | None) -> None:
+        del self._executing[reply]
+        if execution is not None:
+            reply.set(execution)
+        elif error is not None and not reply.done:
+            reply.fail(error)
+
+    def withdrawn(self, message: Message[Any], reply: Reply[Any]) -> None:
+        """Nobody waits for this execution any more: give it up."""
+        run = self._executing.get(reply)
+        if run is not None:
+            run.cancel()
 
     def undelivered(self, message: Message[Any], value: Any) -> None:
         """Nobody waits for an execution any more: the store knows how it ended, so nothing is lost."""
@@ -154,22 +157,26 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         if isinstance(outcome.error, ActorCrashed):
             self._ask_for_work()  # the queue holds nothing that cannot be asked for again
             return
-        self._taken = AttemptRun(self._rig, outcome.value, crash=self._get_crash, is_queued=True)
+        claimed = outcome.value
+        run = AttemptRun(self._rig, claimed, ended=self._worked, crash=self._get_crash, is_queued=True)
+        self._taken = run
         self._budget.spend()
-        self.start_soon(self._work, self._taken, name=f"{self.name}: {outcome.value.rollout_id}")
+        holding = self.hold(run, self._worker_id)
+        if self._is_draining or self._rig.closing.is_set():
+            run.give_back(holding)
+        else:
+            run.launch(holding)
 
-    async def _work(self, run: AttemptRun) -> None:
-        execution: Execution | None = None
-        try:
-            if self._is_draining or self._rig.closing.is_set():
-                await run.abandon(None)
-            else:
-                execution = await run.execute()
-        finally:
-            self._taken = None
-            if self._idle is not None:
-                self._idle.set()
-            execution = execution or run.told
-            if self._finished is not None and execution is not None:
-                self._finished(execution)
-        self._ask_for_work()
+    def _worked(self, execution: Execution | None, error: BaseException | None) -> None:
+        self._taken = None
+        if self._finished is not None and execution is not None:
+            self._finished(execution)
+        if error is not None:
+            self.start_soon(_fail, error)
+        elif self.crash is None:
+            self._ask_for_work()
+
+
+async def _fail(error: BaseException) -> None:
+    """Crash the actor: what it ran could not be told to the store."""
+    raise error

@@ -69,6 +69,16 @@ class Rig:
         """What carries out the store's operations without await; None where it has to be awaited."""
         return self.store.at_once
 
+    @functools.cached_property
+    def is_direct(self) -> bool:
+        """Whether only the agent has to be awaited in an attempt."""
+        return (
+            self.at_once is not None
+            and not self.hooks
+            and self.agent.is_async()
+            and type(self.tracer).trace_context is Tracer.trace_context
+        )
+
     async def ask(self, message: Message[R]) -> R:
         """Have the store carry out an operation that does not wait."""
         return await self.store.ask(message) if self.at_once is None else self.at_once(message)

@@ -38,20 +38,21 @@ class TraceContext:
         writer: Writes what the trace holds at the end.
     """
 
-    __slots__ = ("_name", "_opened", "_otel_token", "_root", "_token", "_trace", "_writer")
+    __slots__ = ("_name", "_opened", "_otel_token", "_root", "_token", "_writer", "trace")
 
     _root: PlainSpan
     _token: Token[Trace | None]
     _otel_token: Token[otel_context.Context]
 
     def __init__(self, trace: Trace, name: str, opened: Callable[[Trace], None], writer: SpanWriter) -> None:
-        self._trace = trace
+        self.trace: Final = trace
         self._name = name
         self._opened = opened
         self._writer = writer
 
-    async def __aenter__(self) -> Trace:
-        trace = self._trace
+    def open(self) -> Trace:
+        """Begin, in a context of its own: what is current there stays so."""
+        trace = self.trace
         self._token = CURRENT.set(trace)
         above = otel.get_current_span().get_span_context()
         links = [otel.Link(above)] if above.is_valid else ()
@@ -62,17 +63,40 @@ class TraceContext:
         self._otel_token = otel_context.attach(otel.set_span_in_context(root, _EMPTY))
         return trace
 
+    def close(self, failure: BaseException | None) -> None:
+        """End the root and take in no more, in any context; what the trace holds is yet to be written."""
+        trace = self.trace
+        if trace.is_open:
+            if failure is not None:
+                record_failure(self._root, failure)
+            self._root.end()
+            trace.close()
+            PROCESSOR.closed(trace)
+
+    def write_at_once(self, failure: BaseException | None) -> bool:
+        """Write the rest unless that has to be waited for; tells whether it was written. Raises as ``write_rest``."""
+        return self._writer.write_rest_at_once(self.trace, failure)
+
+    async def write_rest(self, failure: BaseException | None) -> None:
+        """Write the rest.
+
+        Args:
+            failure: What ended the trace, which a failing write must not hide.
+
+        Raises:
+            StoreError: The store took too long. What it raises itself is raised as it is.
+        """
+        await self._writer.write_rest(self.trace, failure)
+
+    async def __aenter__(self) -> Trace:
+        return self.open()
+
     async def __aexit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        trace = self._trace
-        if failure is not None:
-            record_failure(self._root, failure)
-        self._root.end()
-        trace.close()
-        PROCESSOR.closed(trace)
+        self.close(failure)
         otel_context.detach(self._otel_token)
         with suppress(ValueError):  # entered in another context, as fixtures do: there is nothing to reset here
             CURRENT.reset(self._token)
-        remember_last(trace)
-        await self._writer.write_rest(trace, failure)
+        remember_last(self.trace)
+        await self.write_rest(failure)

@@ -45,21 +45,33 @@ class SpanWriter:
         Raises:
             StoreError: The store took too long. What it raises itself is raised as it is.
         """
+        if not self.write_rest_at_once(trace, failure):
+            try:
+                await self._write_last(trace)
+            except Exception as error:
+                if failure is None:
+                    raise
+                _note_unwritten(trace, failure, error)
+
+    def write_rest_at_once(self, trace: Trace, failure: BaseException | None) -> bool:
+        """The same if there is nothing to wait for: into a store of this process, which nothing can cancel.
+
+        Returns:
+            Whether there is nothing left to write.
+        """
         sink = trace.sink
         if sink is None or not trace.pending:
-            return
+            return True
         at_once = sink.at_once if isinstance(sink, LightningStore) else None
+        if at_once is None or trace.log.is_being_written:
+            return False
         try:
-            if at_once is None or trace.log.is_being_written:
-                await self._write_last(trace, sink)
-            else:
-                self._write_at_once(trace, at_once)
+            self._write_at_once(trace, at_once)
         except Exception as error:
             if failure is None:
                 raise
-            # The body's own error goes to the caller; this one must not take its place, nor get lost.
-            note(failure, f"and {trace.pending} spans of rollout {trace.rollout_id} were not written: {error!r}")
-            log.exception("spans_not_written", rollout_id=trace.rollout_id, spans=trace.pending)
+            _note_unwritten(trace, failure, error)
+        return True
 
     async def flush(self) -> None:
         """Write what is pending of all traces of this thread; see ``Tracer.flush``."""
@@ -89,7 +101,6 @@ class SpanWriter:
         return list(parts.values())
 
     def _write_at_once(self, trace: Trace, at_once: AtOnce) -> None:
-        """Write the rest into a store of this process: there is nothing to wait for, and nothing to be cancelled."""
         stored: Sequence[Span] | None = None
         batch = trace.log.take()
         try:
@@ -98,11 +109,11 @@ class SpanWriter:
             trace.log.settle(stored)
         self._dirty.discard(trace)
 
-    async def _write_last(self, trace: Trace, sink: SpanSink) -> None:
+    async def _write_last(self, trace: Trace) -> None:
         with anyio.move_on_after(_WRITE_SECONDS, shield=True) as scope:
             await trace.log.wait_written()
-            if batch := trace.log.take():
-                await _send(sink, [(trace, batch)])
+            if trace.sink is not None and (batch := trace.log.take()):
+                await _send(trace.sink, [(trace, batch)])
         if scope.cancelled_caught:
             raise _too_slow(trace.pending)
         self._dirty.discard(trace)
@@ -138,6 +149,12 @@ def _settle(parts: list[_Part], stored: Sequence[Span] | None) -> None:
         by_attempt.setdefault((span.rollout_id, span.attempt_id), []).append(span)
     for trace, _ in parts:
         trace.log.settle(by_attempt.get((trace.rollout_id, trace.attempt_id), []))
+
+
+def _note_unwritten(trace: Trace, failure: BaseException, error: Exception) -> None:
+    """The body's own error goes to the caller; the write's must not take its place, nor get lost."""
+    note(failure, f"and {trace.pending} spans of rollout {trace.rollout_id} were not written: {error!r}")
+    log.error("spans_not_written", rollout_id=trace.rollout_id, spans=trace.pending, exc_info=error)
 
 
 def _too_slow(count: int) -> StoreError:

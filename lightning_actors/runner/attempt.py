@@ -1,0 +1,524 @@
+"""One attempt from claim to end: the same code for `runner.step`, a pool and a single runner.
+
+```
+begin ─▶ on_rollout_start ─▶ ┌ trace: on_trace_start ─▶ agent ─▶ reward ─▶ on_trace_end ┐ ─▶ on_rollout_end ─▶ report
+  │                          └───────────── spans ─▶ store, all of them by here ────────┘
+  └ from here on the store may stop it: the agent is asked to end, and left behind if it does not
+```
+
+The agent runs in a task (or thread) of its own, so that nothing has to wait for one that refuses to end. Where nothing
+else has to be awaited (an async agent, no hooks, a store that carries out operations at once) that is the only task:
+what comes before it is done by the runner actor, what comes after it where the agent's task ends. A task for the
+attempt itself is made when there is something to wait for: always, or only to see the end of an agent that is stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from typing import Any, Final, TypeVar, cast
+
+import anyio
+import anyio.lowlevel
+
+from lightning_actors.actors import Held, Holding
+from lightning_actors.detached import DetachedCall, detached_task
+from lightning_actors.emitter import find_final_reward
+from lightning_actors.error_text import describe
+from lightning_actors.errors import InvalidTransition, RolloutCancelled, RunnerError
+from lightning_actors.log import get_logger
+from lightning_actors.runner.execution import Execution, agent_call
+from lightning_actors.runner.result import record_result
+from lightning_actors.runner.rig import Rig, is_cancelled
+from lightning_actors.runner.verdict import Verdict
+from lightning_actors.store.messages import GetLatestResources, GetResourcesById, UpdateAttempt
+from lightning_actors.tracer import Trace, TraceContext
+from lightning_actors.types import AttemptedRollout, AttemptStatus, NamedResources
+
+__all__ = ["AttemptRun"]
+
+R = TypeVar("R")
+
+log = get_logger("lightning_actors.runner")
+
+
+class AttemptRun:
+    """One attempt under way.
+
+    Args:
+        rig: What it works with.
+        rollout: What was claimed.
+        resources: What the agent is given; None for what the rollout names, or the latest.
+        ended: Called once, at the end: with how it ended, or None if it did not come to its end; and with what could
+            not be told to the store, if anything could not.
+        crash: Asked when it is cancelled: what the runner crashed with, or None for an orderly end.
+        is_queued: It came from the queue, so that a claim that never began can be undone.
+
+    Attributes:
+        rollout: What was claimed.
+    """
+
+    __slots__ = (
+        "_call",
+        "_crash",
+        "_ended",
+        "_holding",
+        "_is_closing",
+        "_is_cut",
+        "_resources",
+        "_rig",
+        "_scope",
+        "_since",
+        "_started",
+        "_step",
+        "_task_scope",
+        "_trace",
+        "_traced",
+        "_unwatch",
+        "_verdict",
+        "rollout",
+    )
+
+    _holding: Holding
+    _unwatch: Callable[[], None]
+
+    def __init__(
+        self,
+        rig: Rig,
+        rollout: AttemptedRollout,
+        resources: NamedResources | None = None,
+        *,
+        ended: Callable[[Execution | None, BaseException | None], None],
+        crash: Callable[[], BaseException | None] = lambda: None,
+        is_queued: bool = False,
+    ) -> None:
+        self._rig = rig
+        self.rollout: Final = rollout
+        self._resources = resources
+        self._ended = ended
+        self._crash = crash
+        self._verdict = Verdict(rig, rollout, is_queued=is_queued)
+        self._trace: Trace | None = None
+        self._traced: TraceContext | None = None
+        self._call: DetachedCall[Any] | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._task_scope: anyio.CancelScope | None = None
+        self._is_closing = False
+        self._is_cut = False
+        self._step = "claimed"
+        self._since = self._started = rig.clock.monotonic()
+
+    def held(self) -> Held:
+        """The rollout, the step that this attempt is at, and for how long."""
+        return Held(self.rollout.rollout_id, self._step, self._rig.clock.monotonic() - self._since)
+
+    def _enter(self, step: str) -> None:
+        self._step, self._since = step, self._rig.clock.monotonic()
+
+    # ── what the runner actor calls ──
+
+    def launch(self, holding: Holding) -> None:
+        """Begin; the end is told by ``ended``.
+
+        Args:
+            holding: How the runner actor holds it; released at the end.
+        """
+        self._holding = holding
+        self._unwatch = self._rig.store.watch_attempt(self.rollout.attempt.attempt_id, self._stop)
+        if self._rig.is_direct:
+            self._launch_directly()
+        else:
+            self._task_scope = anyio.CancelScope()
+            holding.start_soon(self._run_in_task, self._task_scope, name=f"attempt at {self.rollout.rollout_id}")
+
+    def give_back(self, holding: Holding) -> None:
+        """Do not begin: undo the claim."""
+        self._holding = holding
+        self._unwatch = _nothing
+        self._is_cut = self._is_closing = True
+        holding.start_soon(self._close)
+
+    def cancel(self) -> None:
+        """Give it up: ask the agent to end, and say in the store what becomes of the attempt."""
+        if self._is_cut:
+            return
+        self._is_cut = True
+        if self._task_scope is not None:
+            self._task_scope.cancel()
+        else:
+            self._close_soon()
+
+    def _stop(self, reason: str) -> None:
+        """The store has ended the attempt: from here on nothing is reported, and the agent is asked to end."""
+        verdict = self._verdict
+        if verdict.stop_reason is None and not verdict.is_abandoned:
+            verdict.stop_reason = reason
+            if self._task_scope is None:
+                self._close_soon()
+            elif self._scope is not None:
+                self._scope.cancel()
+
+    def _over(self, execution: Execution | None, error: BaseException | None) -> None:
+        self._unwatch()
+        self._rig.running.pop(self.rollout.attempt.attempt_id, None)
+        self._is_closing = self._is_cut = True  # there is nothing left to cancel
+        try:
+            self._ended(execution, error)
+        finally:
+            self._holding.release()
+
+    # ── without a task: every await below ends at once ──
+
+    def _launch_directly(self) -> None:
+        try:
+            error = _now(self._begin())
+            if error is None:
+                context = copy_context()
+                context.run(self._begin_agent, _now(self._wanted_resources()), context)
+                return
+        except BaseException as raised:  # noqa: BLE001 - boundary: whatever it is, the attempt must not stay open
+            self._give_up_soon(raised)
+        else:
+            self._over(self._concluded(error), None)
+
+    def _begin_agent(self, resources: NamedResources, context: Context) -> None:
+        """Begin the agent's task, which gets a copy of this context; it is the current one, and the attempt's own."""
+        rig, rollout = self._rig, self.rollout
+        self._holding.enter()
+        rig.agent.execute_on(rig.runner)
+        traced = self._traced = self._trace_context()
+        self._trace = traced.open()
+        if rig.aborting.is_set():
+            return  # everything is to be cancelled, and so will this be
+        self._enter("agent")
+        call = self._call = detached_task(
+            self._entry(), rollout.input, resources, rollout, name=agent_call(rollout.rollout_id)
+        )
+        rig.calls.add(call)
+        call.finished_with(lambda: context.run(self._agent_ended, call))
+
+    def _agent_ended(self, call: DetachedCall[Any]) -> None:
+        """Conclude, at the end of the agent's task, in the attempt's own context."""
+        rig, traced = self._rig, cast("TraceContext", self._traced)
+        rig.calls.discard(call)
+        self._call = None
+        if self._is_closing or rig.aborting.is_set():
+            return  # whoever asked it to end, or is about to, concludes
+        self._is_closing = True
+        error: BaseException | None = None
+        try:
+            try:
+                self._take_result(call, traced.trace)
+            except BaseException as raised:  # noqa: BLE001 - boundary: whatever the agent raised is the result
+                error = self._told_apart(raised)
+            traced.close(error)
+            try:
+                is_written = traced.write_at_once(error)
+            except Exception as failure:  # noqa: BLE001 - boundary: the store; the attempt fails with its error
+                error, is_written = failure, True
+            if is_written:
+                self._report_directly(error)
+            else:
+                self._holding.start_soon(self._write_and_report, error)
+        except BaseException as raised:  # noqa: BLE001 - boundary: nothing of ours may be raised at the agent's end
+            self._give_up_soon(raised)
+
+    def _report_directly(self, error: BaseException | None) -> None:
+        try:
+            self._verdict.report_at_once(error, self._notes)
+        except Exception as failure:  # noqa: BLE001 - boundary: the store, which is asked again
+            log.warning("report_failed", rollout_id=self.rollout.rollout_id, error=describe(failure))
+            self._holding.start_soon(self._report, error)
+        else:
+            self._over(self._concluded(error), None)
+
+    def _close_soon(self) -> None:
+        """See to it that the agent ends, and conclude."""
+        if not self._is_closing:
+            self._is_closing = True
+            self._holding.start_soon(self._close)
+
+    def _give_up_soon(self, raised: BaseException) -> None:
+        self._is_closing = True
+        self._holding.start_soon(self._give_up, raised)
+
+    async def _close(self) -> None:
+        """Conclude an attempt that was stopped or given up."""
+        if self._call is not None:
+            await self._end_agent(self._call)
+        traced = self._traced
+        if traced is not None:
+            failure = self._failure()
+            traced.close(failure)
+            await traced.write_rest(failure)
+        if self._is_cut:
+            told = await self._verdict.abandon(self._crash())
+            self._over(self._concluded(self._verdict.error) if told else None, None)
+        else:
+            await self._report(self._failure())
+
+    def _failure(self) -> RunnerError:
+        """What an attempt that was stopped or given up ends with."""
+        if self._verdict.stop_reason is not None:
+            return self._verdict.stop_error()
+        rollout_id = self.rollout.rollout_id
+        return RolloutCancelled(f"rollout {rollout_id} was given up before its end", rollout_id=rollout_id)
+
+    async def _write_and_report(self, error: BaseException | None) -> None:
+        """Write the rest of the spans when that is possible, and report."""
+        try:
+            await cast("TraceContext", self._traced).write_rest(error)
+        except Exception as failure:  # noqa: BLE001 - boundary: the store; the attempt fails with its error
+            error = error or failure
+        await self._report(error)
+
+    async def _report(self, error: BaseException | None) -> None:
+        try:
+            await self._verdict.report(error, self._notes)
+        except Exception as raised:  # noqa: BLE001 - boundary: the store
+            await self._give_up(raised)
+        else:
+            self._over(self._concluded(error), None)
+
+    async def _give_up(self, raised: BaseException) -> None:
+        """The attempt cannot go on, for the store does not do its part."""
+        traced = self._traced
+        if traced is not None:
+            traced.close(raised)
+        told = await self._verdict.abandon(raised)
+        self._over(self._concluded(self._verdict.error) if told else None, raised)
+
+    # ── in a task of the attempt's own ──
+
+    async def _run_in_task(self, scope: anyio.CancelScope) -> None:
+        execution: Execution | None = None
+        failure: BaseException | None = None
+        with scope:
+            try:
+                execution = await self._executed()
+            except BaseException as raised:  # noqa: BLE001 - boundary: what is raised here is told to the runner
+                is_ours = _is_ours(raised)
+                if await self._verdict.abandon(self._crash() if is_ours else raised):
+                    execution = self._concluded(self._verdict.error)
+                failure = None if is_ours else raised
+        self._over(execution, failure)
+
+    async def _executed(self) -> Execution:
+        if self._is_cut:  # before it began
+            await anyio.lowlevel.checkpoint()
+        error = await self._begin()
+        if error is None:
+            with self._rig.agent.executing_on(self._rig.runner):
+                error = await self._run()
+            self._enter("reporting")
+            await self._verdict.report(error, self._notes)
+        return self._concluded(error)
+
+    async def _run(self) -> BaseException | None:
+        """Everything between the beginning and the report.
+
+        Returns:
+            What went wrong, if anything did.
+        """
+        error: BaseException | None = None
+        try:
+            with anyio.CancelScope() as self._scope:
+                await self._observed()
+        except BaseException as raised:  # boundary: whatever the agent raises is the attempt's result
+            if _is_ours(raised):
+                raise
+            error = self._told_apart(raised)
+        finally:
+            if self._rig.hooks:
+                with anyio.CancelScope() as self._scope:  # what stops the agent also stops a hook that does not end
+                    if self._verdict.stop_reason is not None:
+                        self._scope.cancel()
+                    await self._after()
+            self._scope = None
+        return error if self._verdict.stop_reason is None else self._verdict.stop_error()
+
+    async def _observed(self) -> None:
+        rig, rollout = self._rig, self.rollout
+        if self._verdict.stop_reason is not None:
+            return
+        self._enter("getting ready")
+        resources = await self._wanted_resources()
+        if rig.hooks:
+            await rig.call_hooks(
+                "on_rollout_start",
+                lambda hook: hook.on_rollout_start(agent=rig.agent, runner=rig.runner, rollout=rollout),
+            )
+        async with self._trace_context() as trace:
+            self._trace = trace
+            try:
+                await self._call_watched_agent(trace, resources)
+            finally:
+                if rig.hooks:
+                    self._enter("on_trace_end")
+                    await rig.call_last_hooks(
+                        "on_trace_end",
+                        lambda hook: hook.on_trace_end(
+                            agent=rig.agent, runner=rig.runner, tracer=rig.tracer, rollout=rollout
+                        ),
+                    )
+
+    async def _call_watched_agent(self, trace: Trace, resources: NamedResources) -> None:
+        rig, rollout = self._rig, self.rollout
+        if rig.hooks:
+            await rig.call_hooks(
+                "on_trace_start",
+                lambda hook: hook.on_trace_start(
+                    agent=rig.agent, runner=rig.runner, tracer=rig.tracer, rollout=rollout
+                ),
+            )
+        self._take_result(await self._call_agent(resources), trace)
+
+    async def _after(self) -> None:
+        rig, rollout = self._rig, self.rollout
+        spans = [] if self._trace is None else self._trace.spans
+        self._enter("on_rollout_end")
+        await rig.call_last_hooks(
+            "on_rollout_end",
+            lambda hook: hook.on_rollout_end(agent=rig.agent, runner=rig.runner, rollout=rollout, spans=spans),
+        )
+
+    async def _call_agent(self, resources: NamedResources) -> DetachedCall[Any]:
+        rig = self._rig
+        if rig.aborting.is_set():
+            await rig.unless_aborted()
+        self._enter("waiting for a thread")
+        call = await self._start_agent(resources)
+        self._enter("agent")
+        rig.calls.add(call)
+        try:
+            await call.finished.wait()
+            if rig.aborting.is_set():
+                await rig.unless_aborted()
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._end_agent(call)
+            if self._verdict.stop_reason is not None:
+                raise self._verdict.stop_error() from None
+            raise
+        finally:
+            rig.calls.discard(call)
+        return call
+
+    async def _start_agent(self, resources: NamedResources) -> DetachedCall[Any]:
+        rollout = self.rollout
+        name = agent_call(rollout.rollout_id)
+        if self._rig.agent.is_async():
+            return detached_task(self._entry(), rollout.input, resources, rollout, name=name)
+        return await self._rig.threads.start(self._entry(), rollout.input, resources, rollout, name=name)
+
+    # ── the parts of both ──
+
+    async def _begin(self) -> BaseException | None:
+        verdict, attempt = self._verdict, self.rollout.attempt
+        if attempt.status != "running":
+            self._enter("beginning")
+            try:
+                await self._rig.ask(UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="running"))
+            except InvalidTransition as error:
+                verdict.stop_reason = verdict.stop_reason or error.before
+                return verdict.stop_error()
+        verdict.has_begun = True
+        self._rig.running[attempt.attempt_id] = attempt.rollout_id
+        return None
+
+    async def _wanted_resources(self) -> NamedResources:
+        if self._resources is not None:
+            return dict(self._resources)
+        resources_id = self.rollout.resources_id
+        wanted = GetLatestResources() if resources_id is None else GetResourcesById(resources_id)
+        update = await self._rig.ask(wanted)
+        return {} if update is None else dict(update.resources)
+
+    def _trace_context(self) -> TraceContext:
+        attempt = self.rollout.attempt
+        context = self._rig.tracer.trace_context(
+            store=self._rig.store, rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id
+        )
+        return cast("TraceContext", context)
+
+    def _entry(self) -> Callable[..., Any]:
+        agent, is_training = self._rig.agent, self.rollout.mode == "train"
+        if agent.is_async():
+            return agent.training_rollout_async if is_training else agent.validation_rollout_async
+        return agent.training_rollout if is_training else agent.validation_rollout
+
+    def _take_result(self, call: DetachedCall[Any], trace: Trace) -> None:
+        """Put what the agent returned into its trace; raises what it raised."""
+        if isinstance(call.error, anyio.get_cancelled_exc_class()):
+            raise self._told_apart(call.error)
+        record_result(trace, call.value, self.rollout.rollout_id)
+
+    async def _end_agent(self, call: DetachedCall[Any]) -> None:
+        """Ask the agent to end; if it does not, name it and go on without it."""
+        self._enter("agent asked to end")
+        if await call.end(self._rig.patience, self._rig.clock):
+            return
+        self._rig.left_behind.append(call.name)
+        self._rig.threads.replace(call)
+        log.warning(
+            "agent_left_behind",
+            rollout_id=self.rollout.rollout_id,
+            attempt_id=self.rollout.attempt.attempt_id,
+            patience_seconds=self._rig.patience,
+            kind="task" if self._rig.agent.is_async() else "thread",
+        )
+
+    def _told_apart(self, error: BaseException) -> BaseException:
+        """The error, or what stands for a cancellation that is not ours."""
+        if not isinstance(error, anyio.get_cancelled_exc_class()):
+            return error
+        foreign = RunnerError(
+            f"the agent of {self.rollout.rollout_id} ended with {type(error).__name__} though nobody cancelled this "
+            f"rollout: it awaited something that was cancelled elsewhere",
+            rollout_id=self.rollout.rollout_id,
+        )
+        foreign.__cause__ = error
+        return foreign
+
+    @property
+    def _notes(self) -> dict[str, Any]:
+        return {} if self._trace is None else self._trace.notes
+
+    def _concluded(self, error: BaseException | None) -> Execution:
+        seconds = self._rig.clock.monotonic() - self._started
+        reason = self._verdict.stop_reason
+        status: AttemptStatus = "succeeded" if error is None else "failed"
+        if reason is not None:
+            error = error or self._verdict.stop_error()
+            status = cast("AttemptStatus", reason) if reason in {"timeout", "unresponsive"} else "failed"
+        reward = None if self._trace is None else find_final_reward(self._trace.spans)
+        execution = Execution(self.rollout, status, error, reward, self._trace, seconds)
+        log.info(
+            "rollout_finished",
+            rollout_id=self.rollout.rollout_id,
+            worker_id=self.rollout.attempt.worker_id,
+            status=status,
+            reward=reward,
+            seconds=round(seconds, 4),
+            **({} if error is None else {"error": describe(error)}),
+        )
+        return execution
+
+
+def _now(coroutine: Coroutine[Any, Any, R]) -> R:
+    """The result of a coroutine in which nothing has to be waited for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return cast("R", done.value)
+    coroutine.close()
+    raise RunnerError("a store that carries out operations at once had to be waited for")
+
+
+def _nothing() -> None:
+    """There is nothing to undo."""
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether this is the cancellation of a scope around the running task, and not one picked up elsewhere."""
+    return isinstance(error, anyio.get_cancelled_exc_class()) and is_cancelled()
