@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, TypeVarTuple, Unpack
 
 from lightning_actors.actors.batch import Batch
 from lightning_actors.actors.clock import Clock
-from lightning_actors.actors.crew import Holding, Work
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.handlers import HandlerTable, build_table
+from lightning_actors.actors.holding import Holding, Work
 from lightning_actors.actors.message import Message, Reply
 from lightning_actors.actors.ref import ActorInfo, ActorRef, Held
 from lightning_actors.actors.request import Outcome, PendingRequest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVarTuple, Unpack, cast
+from typing import Any, cast
 
 import anyio
 import anyio.abc
@@ -12,56 +12,11 @@ from lightning_actors.actors.ask import BEGUN, Ask
 from lightning_actors.actors.clock import Clock
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.ending import Crash, tell_apart
+from lightning_actors.actors.holding import Holding, Work
 from lightning_actors.actors.mailbox import Mailbox
 from lightning_actors.actors.turn import Turn, current_turn
 
-__all__ = ["Crew", "Holding", "Work"]
-
-Arguments = TypeVarTuple("Arguments")
-
-
-class Work(Protocol):
-    """Something that goes on without a task of the actor that holds it."""
-
-    def cancel(self) -> None:
-        """End, now or soon; a second time changes nothing."""
-        ...
-
-
-class Holding:
-    """A piece of work that an actor holds, from `Actor.hold` until it is released.
-
-    A stop waits for it within the grace time, as for a concurrent handler; then, and when the actor crashes, the work
-    is cancelled, and the actor ends when the work is released.
-    """
-
-    __slots__ = ("_crew", "_turn")
-
-    def __init__(self, crew: Crew, turn: Turn) -> None:
-        self._crew = crew
-        self._turn = turn
-
-    def enter(self) -> None:
-        """Let what runs in the current context, and below it, count as done by the actor, until the release."""
-        current_turn.set(self._turn)
-
-    def start_soon(
-        self, func: Callable[[Unpack[Arguments]], Awaitable[object]], *args: *Arguments, name: str | None = None
-    ) -> None:
-        """Start a task for the work. Only the work itself can cancel it, and must see that it ends.
-
-        An error in it crashes the actor.
-
-        Args:
-            func: An async function.
-            *args: Its arguments.
-            name: The task's name, for debuggers.
-        """
-        self._crew.start_for_work(func, args, name)
-
-    def release(self) -> None:
-        """The work is over."""
-        self._crew.discharge(self._crew.held, self._turn)
+__all__ = ["Crew"]
 
 
 class Crew:
@@ -98,6 +53,10 @@ class Crew:
     def hold(self, work: Work, message: object) -> Holding:
         """Hold work that goes on without a task."""
         return Holding(self, self._enlist(self.held, message, work, live=True))
+
+    def release(self, turn: Turn) -> None:
+        """Held work is over."""
+        self._discharge(self.held, turn)
 
     def start_for_work(
         self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None
@@ -164,7 +123,7 @@ class Crew:
             else:
                 self.mailbox.post(Crash(error, message))
         finally:
-            self.discharge(self.concurrent, turn)
+            self._discharge(self.concurrent, turn)
 
     async def _work(self, turn: Turn, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         try:
@@ -172,7 +131,7 @@ class Crew:
             if error is not None:
                 self.mailbox.post(Crash(error))
         finally:
-            self.discharge(self.background, turn)
+            self._discharge(self.background, turn)
 
     async def _work_to_the_end(
         self, turn: Turn, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]
@@ -184,7 +143,7 @@ class Crew:
         except BaseException as error:  # noqa: BLE001  # the boundary of the actor's tasks
             self.mailbox.post(Crash(tell_apart(error, self.mailbox.name)))
         finally:
-            self.discharge(self.background, turn)
+            self._discharge(self.background, turn)
 
     async def _guard(self, turn: Turn, function: Callable[..., Awaitable[object]], *args: Any) -> BaseException | None:
         """Run to the end, to an error, which is returned, or to a cancellation."""
@@ -198,7 +157,7 @@ class Crew:
                 return tell_apart(error, self.mailbox.name)
         return None
 
-    def discharge(self, registry: dict[Turn, None], turn: Turn) -> None:
+    def _discharge(self, registry: dict[Turn, None], turn: Turn) -> None:
         """A task, or a piece of work, is over."""
         turn.live = False
         turn.scope = None  # the work holds its turn

@@ -18,10 +18,11 @@ import anyio.abc
 from lightning_actors.actors.actor import Actor
 from lightning_actors.actors.ask import BEGUN, KEPT, QUEUED, Ask
 from lightning_actors.actors.clock import Clock
-from lightning_actors.actors.crew import Crew, Holding, Work
+from lightning_actors.actors.crew import Crew
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.desk import Desk
 from lightning_actors.actors.ending import Crash, Ending, tell_apart
+from lightning_actors.actors.holding import Holding, Work
 from lightning_actors.actors.mailbox import BUSY, END, HALT, IDLE, STOP, WAKE, AskerLeft, Mailbox, Undelivered
 from lightning_actors.actors.message import Message, Reply
 from lightning_actors.actors.ref import ActorRef

@@ -80,11 +80,14 @@ async def blocks_from_the_start(task):
 @agl.rollout
 async def blocks_and_swallows(task):
     say_ready()
+    has_swallowed = False
     while True:
         try:
+            if has_swallowed:
+                print("swallowed", flush=True)  # here, where the next interrupt is swallowed too
             block(blocks_and_swallows)
         except BaseException:
-            print("swallowed", flush=True)
+            has_swallowed = True
 
 
 class BlockingHook(agl.Hook):
