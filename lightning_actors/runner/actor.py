@@ -116,7 +116,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         """Run a claimed rollout; the reply is how it ended."""
         ended = functools.partial(self._executed, reply)
         run = self._executing[reply] = AttemptRun(
-            self._rig, message.rollout, message.resources, ended=ended, crash=self._get_crash
+            self._rig, message.rollout, message.resources, request=self.request, ended=ended, crash=self._get_crash
         )
         run.launch(self.hold(run, message))
 
@@ -158,7 +158,9 @@ class RunnerActor(Actor, handles_all=(Execute,)):
             self._ask_for_work()  # the queue holds nothing that cannot be asked for again
             return
         claimed = outcome.value
-        run = AttemptRun(self._rig, claimed, ended=self._worked, crash=self._get_crash, is_queued=True)
+        run = AttemptRun(
+            self._rig, claimed, request=self.request, ended=self._worked, crash=self._get_crash, is_queued=True
+        )
         self._taken = run
         self._budget.spend()
         holding = self.hold(run, self._worker_id)

@@ -7,21 +7,21 @@ begin ─▶ on_rollout_start ─▶ ┌ trace: on_trace_start ─▶ agent ─�
 ```
 
 The agent runs in a task (or thread) of its own, so that nothing has to wait for one that refuses to end. Where nothing
-else has to be awaited (an async agent, no hooks, a store that carries out operations at once) that is the only task:
-what comes before it is done by the runner actor, what comes after it where the agent's task ends. A task for the
-attempt itself is made when there is something to wait for: always, or only to see the end of an agent that is stopped.
+else has to be awaited (an async agent, no hooks), that is the only task: the runner actor asks the store by requests,
+and what comes after the agent is set off by its end. A task for the attempt itself is made when there is something to
+wait for: in the other cases, and to see the end of an agent that is stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack, cast
 
 import anyio
 import anyio.lowlevel
 
-from lightning_actors.actors import Held, Holding
+from lightning_actors.actors import ActorRef, Held, Holding, Message, Outcome, PendingRequest
 from lightning_actors.detached import DetachedCall, detached_task
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.error_text import describe
@@ -31,15 +31,33 @@ from lightning_actors.runner.execution import Execution, agent_call
 from lightning_actors.runner.result import record_result
 from lightning_actors.runner.rig import Rig, is_cancelled
 from lightning_actors.runner.verdict import Verdict
-from lightning_actors.store.messages import GetLatestResources, GetResourcesById, UpdateAttempt
-from lightning_actors.tracer import Trace, TraceContext
-from lightning_actors.types import AttemptedRollout, AttemptStatus, NamedResources
+from lightning_actors.store.actor import InOneGo, in_one_go
+from lightning_actors.store.messages import (
+    AddManySpans,
+    GetLatestResources,
+    GetResourcesById,
+    StoreMessage,
+    UpdateAttempt,
+)
+from lightning_actors.tracer import Trace, TraceContext, not_written
+from lightning_actors.types import AttemptedRollout, AttemptStatus, NamedResources, ResourcesUpdate, Span
 
 __all__ = ["AttemptRun"]
 
+Arguments = TypeVarTuple("Arguments")
 R = TypeVar("R")
 
 log = get_logger("lightning_actors.runner")
+
+
+class Request(Protocol):
+    """`Actor.request`."""
+
+    def __call__(
+        self, ref: ActorRef[Any], message: Message[R], then: Callable[[Outcome[R]], Awaitable[None] | None]
+    ) -> PendingRequest[R]:
+        """Ask, and have ``then`` called with the outcome."""
+        ...
 
 
 class AttemptRun:
@@ -49,6 +67,7 @@ class AttemptRun:
         rig: What it works with.
         rollout: What was claimed.
         resources: What the agent is given; None for what the rollout names, or the latest.
+        request: How the runner actor asks another without waiting.
         ended: Called once, at the end: with how it ended, or None if it did not come to its end; and with what could
             not be told to the store, if anything could not.
         crash: Asked when it is cancelled: what the runner crashed with, or None for an orderly end.
@@ -65,6 +84,8 @@ class AttemptRun:
         "_holding",
         "_is_closing",
         "_is_cut",
+        "_pending",
+        "_request",
         "_resources",
         "_rig",
         "_scope",
@@ -88,6 +109,7 @@ class AttemptRun:
         rollout: AttemptedRollout,
         resources: NamedResources | None = None,
         *,
+        request: Request,
         ended: Callable[[Execution | None, BaseException | None], None],
         crash: Callable[[], BaseException | None] = lambda: None,
         is_queued: bool = False,
@@ -95,6 +117,8 @@ class AttemptRun:
         self._rig = rig
         self.rollout: Final = rollout
         self._resources = resources
+        self._request = request
+        self._pending: PendingRequest[Any] | None = None
         self._ended = ended
         self._crash = crash
         self._verdict = Verdict(rig, rollout, is_queued=is_queued)
@@ -125,8 +149,8 @@ class AttemptRun:
         """
         self._holding = holding
         self._unwatch = self._rig.store.watch_attempt(self.rollout.attempt.attempt_id, self._stop)
-        if self._rig.is_direct:
-            self._launch_directly()
+        if self._rig.needs_no_task:
+            self._begin_soon()
         else:
             self._task_scope = anyio.CancelScope()
             holding.start_soon(self._run_in_task, self._task_scope, name=f"attempt at {self.rollout.rollout_id}")
@@ -146,7 +170,7 @@ class AttemptRun:
         if self._task_scope is not None:
             self._task_scope.cancel()
         else:
-            self._close_soon()
+            self._close_soon(self._close)
 
     def _stop(self, reason: str) -> None:
         """The store has ended the attempt: from here on nothing is reported, and the agent is asked to end."""
@@ -154,12 +178,13 @@ class AttemptRun:
         if verdict.stop_reason is None and not verdict.is_abandoned:
             verdict.stop_reason = reason
             if self._task_scope is None:
-                self._close_soon()
+                self._close_soon(self._close)
             elif self._scope is not None:
                 self._scope.cancel()
 
     def _over(self, execution: Execution | None, error: BaseException | None) -> None:
         self._unwatch()
+        self._unwatch = _nothing  # the watch holds this run, and it the watch
         self._rig.running.pop(self.rollout.attempt.attempt_id, None)
         self._is_closing = self._is_cut = True  # there is nothing left to cancel
         try:
@@ -167,19 +192,53 @@ class AttemptRun:
         finally:
             self._holding.release()
 
-    # ── without a task: every await below ends at once ──
+    # ── without a task: one thing sets off the next ──
 
-    def _launch_directly(self) -> None:
+    def _tell(self, operations: list[StoreMessage[Any]], then: Callable[[Sequence[Outcome[Any]]], None]) -> None:
+        """Have the store carry out operations, and go on with what came of them."""
+        at_once, store = self._rig.at_once, self._rig.store_ref
+        if at_once is not None:
+            then(in_one_go(at_once, operations))
+        elif store is not None:
+            self._pending = self._request(store, InOneGo(operations), lambda outcome: self._told(outcome, then))
+
+    def _told(self, outcome: Outcome[Sequence[Outcome[Any]]], then: Callable[[Sequence[Outcome[Any]]], None]) -> None:
+        self._pending = None
+        then(outcome.value if outcome.error is None else [Outcome(None, outcome.error)])
+
+    def _begin_soon(self) -> None:
+        attempt, operations = self.rollout.attempt, list[StoreMessage[Any]]()
+        if attempt.status != "running":
+            operations.append(UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="running"))
+        if self._resources is None:
+            operations.append(self._resources_wanted())
+        if operations:
+            self._tell(operations, self._begun)
+        else:
+            self._begun(())
+
+    def _begun(self, outcomes: Sequence[Outcome[Any]]) -> None:
+        """The attempt has begun, and its resources are there, unless something failed."""
+        if self._is_closing:
+            return
+        error = outcomes[-1].error if outcomes else None
+        if error is not None and (len(outcomes) == 1 and self.rollout.attempt.status != "running"):
+            if isinstance(error, InvalidTransition):
+                self._verdict.refused(error)
+                self._over(self._concluded(None), None)
+            else:
+                self._give_up_soon(error)
+            return
+        self._note_begun()
+        if error is not None:
+            self._conclude(error)
+            return
         try:
-            error = _now(self._begin())
-            if error is None:
-                context = copy_context()
-                context.run(self._begin_agent, _now(self._wanted_resources()), context)
-                return
+            update = outcomes[-1].value if self._resources is None else None
+            context = copy_context()
+            context.run(self._begin_agent, self._given(update), context)
         except BaseException as raised:  # noqa: BLE001 - boundary: whatever it is, the attempt must not stay open
             self._give_up_soon(raised)
-        else:
-            self._over(self._concluded(error), None)
 
     def _begin_agent(self, resources: NamedResources, context: Context) -> None:
         """Begin the agent's task, which gets a copy of this context; it is the current one, and the attempt's own."""
@@ -199,48 +258,70 @@ class AttemptRun:
 
     def _agent_ended(self, call: DetachedCall[Any]) -> None:
         """Conclude, at the end of the agent's task, in the attempt's own context."""
-        rig, traced = self._rig, cast("TraceContext", self._traced)
+        rig = self._rig
         rig.calls.discard(call)
         self._call = None
         if self._is_closing or rig.aborting.is_set():
             return  # whoever asked it to end, or is about to, concludes
-        self._is_closing = True
         error: BaseException | None = None
         try:
-            try:
-                self._take_result(call, traced.trace)
-            except BaseException as raised:  # noqa: BLE001 - boundary: whatever the agent raised is the result
-                error = self._told_apart(raised)
-            traced.close(error)
-            try:
-                is_written = traced.write_at_once(error)
-            except Exception as failure:  # noqa: BLE001 - boundary: the store; the attempt fails with its error
-                error, is_written = failure, True
-            if is_written:
-                self._report_directly(error)
-            else:
-                self._holding.start_soon(self._write_and_report, error)
+            self._take_result(call, cast("TraceContext", self._traced).trace)
+        except BaseException as raised:  # noqa: BLE001 - boundary: whatever the agent raised is the result
+            error = self._told_apart(raised)
+        try:
+            self._conclude(error)
         except BaseException as raised:  # noqa: BLE001 - boundary: nothing of ours may be raised at the agent's end
             self._give_up_soon(raised)
 
-    def _report_directly(self, error: BaseException | None) -> None:
-        try:
-            self._verdict.report_at_once(error, self._notes)
-        except Exception as failure:  # noqa: BLE001 - boundary: the store, which is asked again
-            log.warning("report_failed", rollout_id=self.rollout.rollout_id, error=describe(failure))
-            self._holding.start_soon(self._report, error)
-        else:
-            self._over(self._concluded(error), None)
+    def _conclude(self, error: BaseException | None) -> None:
+        """Write the rest of the spans and report, as one message."""
+        self._enter("reporting")
+        operations, spans, traced = list[StoreMessage[Any]](), list[Span](), self._traced
+        if traced is not None:
+            traced.close(error)
+            rest = traced.take_rest()
+            if rest is None:
+                self._close_soon(self._write_and_report, error)
+                return
+            spans = rest
+        if spans:
+            operations.append(AddManySpans(spans))
+        word = self._verdict.decide(error, self._notes)
+        if word is not None:
+            operations.append(word)
+        self._tell(operations, lambda outcomes: self._reported(error, outcomes, has_spans=bool(spans)))
 
-    def _close_soon(self) -> None:
-        """See to it that the agent ends, and conclude."""
+    def _reported(self, error: BaseException | None, outcomes: Sequence[Outcome[Any]], *, has_spans: bool) -> None:
+        """The spans and the verdict are in the store, unless something failed."""
+        traced = self._traced
+        if has_spans and traced is not None:
+            traced.settle_rest(outcomes[0].value if outcomes[0].error is None else None)
+        if self._is_closing:
+            return
+        failure = outcomes[-1].error if outcomes else None
+        if isinstance(failure, InvalidTransition):
+            self._verdict.refused(failure)
+        elif failure is not None:
+            if has_spans and len(outcomes) == 1 and traced is not None:
+                error = not_written(traced.trace, error, failure)
+            log.warning("report_failed", rollout_id=self.rollout.rollout_id, error=describe(failure))
+            self._close_soon(self._report, error)
+            return
+        self._over(self._concluded(error), None)
+
+    # ── the end, where something has to be waited for ──
+
+    def _close_soon(self, how: Callable[[Unpack[Arguments]], Awaitable[None]], *args: *Arguments) -> None:
+        """Conclude in a task, unless one does so already."""
         if not self._is_closing:
             self._is_closing = True
-            self._holding.start_soon(self._close)
+            if self._pending is not None:
+                self._pending.cancel()
+                self._pending = None
+            self._holding.start_soon(how, *args)
 
     def _give_up_soon(self, raised: BaseException) -> None:
-        self._is_closing = True
-        self._holding.start_soon(self._give_up, raised)
+        self._close_soon(self._give_up, raised)
 
     async def _close(self) -> None:
         """Conclude an attempt that was stopped or given up."""
@@ -342,7 +423,7 @@ class AttemptRun:
         if self._verdict.stop_reason is not None:
             return
         self._enter("getting ready")
-        resources = await self._wanted_resources()
+        resources = self._given(await rig.ask(self._resources_wanted()) if self._resources is None else None)
         if rig.hooks:
             await rig.call_hooks(
                 "on_rollout_start",
@@ -420,18 +501,23 @@ class AttemptRun:
             try:
                 await self._rig.ask(UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="running"))
             except InvalidTransition as error:
-                verdict.stop_reason = verdict.stop_reason or error.before
+                verdict.refused(error)
                 return verdict.stop_error()
-        verdict.has_begun = True
-        self._rig.running[attempt.attempt_id] = attempt.rollout_id
+        self._note_begun()
         return None
 
-    async def _wanted_resources(self) -> NamedResources:
+    def _note_begun(self) -> None:
+        self._verdict.has_begun = True
+        self._rig.running[self.rollout.attempt.attempt_id] = self.rollout.rollout_id
+
+    def _resources_wanted(self) -> StoreMessage[ResourcesUpdate | None]:
+        resources_id = self.rollout.resources_id
+        return GetLatestResources() if resources_id is None else GetResourcesById(resources_id)
+
+    def _given(self, update: ResourcesUpdate | None) -> NamedResources:
+        """What the agent is given: a dict of its own."""
         if self._resources is not None:
             return dict(self._resources)
-        resources_id = self.rollout.resources_id
-        wanted = GetLatestResources() if resources_id is None else GetResourcesById(resources_id)
-        update = await self._rig.ask(wanted)
         return {} if update is None else dict(update.resources)
 
     def _trace_context(self) -> TraceContext:
@@ -503,16 +589,6 @@ class AttemptRun:
             **({} if error is None else {"error": describe(error)}),
         )
         return execution
-
-
-def _now(coroutine: Coroutine[Any, Any, R]) -> R:
-    """The result of a coroutine in which nothing has to be waited for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return cast("R", done.value)
-    coroutine.close()
-    raise RunnerError("a store that carries out operations at once had to be waited for")
 
 
 def _nothing() -> None:

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 import anyio
 
-from lightning_actors.actors import Clock, Message, SystemClock
+from lightning_actors.actors import ActorRef, Clock, Message, SystemClock
 from lightning_actors.detached import DaemonThreads, DetachedCall, is_called_by
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
+from lightning_actors.store.actor import ActorStore, StoreActor
 from lightning_actors.store.api import AtOnce
 from lightning_actors.tracer import Tracer
 from lightning_actors.types import Hook
@@ -70,10 +71,15 @@ class Rig:
         return self.store.at_once
 
     @functools.cached_property
-    def is_direct(self) -> bool:
-        """Whether only the agent has to be awaited in an attempt."""
+    def store_ref(self) -> ActorRef[StoreActor] | None:
+        """The store's actor, where the store is behind one."""
+        return self.store.ref if isinstance(self.store, ActorStore) else None
+
+    @functools.cached_property
+    def needs_no_task(self) -> bool:
+        """Whether in an attempt there is nothing to await but its agent, so that the attempt can do without a task."""
         return (
-            self.at_once is not None
+            (self.at_once is not None or self.store_ref is not None)
             and not self.hooks
             and self.agent.is_async()
             and type(self.tracer).trace_context is Tracer.trace_context

@@ -55,34 +55,38 @@ class Verdict:
         """Whether the store gave the attempt up for want of a sign of life."""
         return self.stop_reason == "unresponsive"
 
-    def report_at_once(self, error: BaseException | None, notes: Mapping[str, Any]) -> None:
-        """`report`, to a store that carries out operations at once. Raises what that raises, InvalidTransition not."""
-        word = self._decided(error, notes)
-        at_once = self._rig.at_once
-        if word is not None and at_once is not None:
-            try:
-                at_once(word)
-            except InvalidTransition as refused:
-                self.stop_reason = self.stop_reason or refused.before
-
-    async def report(self, error: BaseException | None, notes: Mapping[str, Any]) -> None:
-        """Say how it ended; a store that fails once must not cost a result.
+    def decide(self, error: BaseException | None, notes: Mapping[str, Any]) -> UpdateAttempt | None:
+        """What is to be said, and stays so; None where the store knows better.
 
         Args:
             error: What went wrong, if anything did.
             notes: What is odd about its trace.
+        """
+        if self.stop_reason is not None and not self.fell_silent:
+            return None
+        if self._word is None:
+            self.error = error
+            self._word = self._silence() if self.fell_silent else self._judged(error, notes)
+        return self._word
+
+    def refused(self, refusal: InvalidTransition) -> None:
+        """The store has ended the attempt already."""
+        self.stop_reason = self.stop_reason or refusal.before
+
+    async def report(self, error: BaseException | None, notes: Mapping[str, Any]) -> None:
+        """Say how it ended; a store that fails once must not cost a result.
 
         Raises:
             StoreError: The store did not take it. (ActorError where the store is an actor that is gone.)
         """
-        word = self._decided(error, notes)
+        word = self.decide(error, notes)
         if word is None:
             return
         for pause in (*_REPORT_AGAIN, None):
             try:
                 await self._rig.ask(word)
             except InvalidTransition as refused:
-                self.stop_reason = self.stop_reason or refused.before
+                self.refused(refused)
             except Exception as failure:
                 if pause is None or isinstance(failure, ActorError):
                     raise
@@ -148,15 +152,6 @@ class Verdict:
             return UpdateRollout(attempt.rollout_id, status="cancelled")
         metadata = {"reason": "crashed", "error": describe(crash)}
         return UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="unresponsive", metadata=metadata)
-
-    def _decided(self, error: BaseException | None, notes: Mapping[str, Any]) -> UpdateAttempt | None:
-        """The verdict, kept until it is said; None where the store knows better."""
-        if self.stop_reason is not None and not self.fell_silent:
-            return None
-        if self._word is None:
-            self.error = error
-            self._word = self._silence() if self.fell_silent else self._judged(error, notes)
-        return self._word
 
     def _judged(self, error: BaseException | None, notes: Mapping[str, Any]) -> UpdateAttempt:
         attempt = self._rollout.attempt

@@ -10,13 +10,14 @@ The tables belong to the store object and outlive the actor.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
 
-from lightning_actors.actors import Actor, ActorRef, Clock, Message, Reply, SystemClock, defers, handles
+from lightning_actors.actors import Actor, ActorRef, Clock, Message, Outcome, Reply, SystemClock, defers, handles
 from lightning_actors.errors import ActorStopped, StoreError
-from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
+from lightning_actors.store.api import AtOnce, LightningStore, LightningStoreCapabilities
 from lightning_actors.store.claims import undo_claim
 from lightning_actors.store.local import LocalStore
 from lightning_actors.store.messages import (
@@ -30,12 +31,19 @@ from lightning_actors.store.vain_waits import VainWaits
 from lightning_actors.store.waiters import Waiter
 from lightning_actors.types import AttemptedRollout
 
-__all__ = ["ActorStore", "ForwardingStoreActor", "LocalStoreActor", "StoreActor", "store_actor"]
+__all__ = ["ActorStore", "ForwardingStoreActor", "InOneGo", "LocalStoreActor", "StoreActor", "in_one_go", "store_actor"]
 
 R = TypeVar("R")
 
 _CLAIMS = (DequeueRollout, DequeueManyRollouts)
 _CLAIM_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class InOneGo(Message[Sequence[Outcome[Any]]]):
+    """Several operations as one message, carried out in order up to the first that fails; answers what came of each."""
+
+    operations: Sequence[StoreMessage[Any]]
 
 
 class StoreActor(Actor):
@@ -53,7 +61,7 @@ class StoreActor(Actor):
         self.start_soon(self._store.keep_time)
 
 
-class LocalStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
+class LocalStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InOneGo)):
     """For a store in this process: one operation after another, each at once; a waiter costs no task."""
 
     def __init__(self, store: LocalStore) -> None:
@@ -70,6 +78,11 @@ class LocalStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
     def operation(self, message: StoreMessage[Any]) -> Any:
         """Any operation that does not wait."""
         return self._local.perform(message)
+
+    @handles(InOneGo)
+    def in_one_go(self, message: InOneGo) -> Sequence[Outcome[Any]]:
+        """Several operations that do not wait."""
+        return in_one_go(self._local.perform, message.operations)
 
     @defers(StoreWait)
     def wait(self, message: StoreWait[Any], reply: Reply[Any]) -> None:
@@ -98,7 +111,7 @@ class LocalStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
             self._local.perform(ReleaseAttempt(claim.rollout_id, claim.attempt.attempt_id))
 
 
-class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
+class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InOneGo)):
     """For any other store: operations run side by side, by way of the methods that the store's class overrides."""
 
     def __init__(self, store: LightningStore) -> None:
@@ -119,6 +132,18 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
             raise StoreError(f"{type(message).__name__} was not answered within {_CLAIM_SECONDS:g} s")
         return await self._store.ask(message)
 
+    @handles(InOneGo, concurrent=True)
+    async def in_one_go(self, message: InOneGo) -> Sequence[Outcome[Any]]:
+        """Several operations, each by its own way."""
+        outcomes: list[Outcome[Any]] = []
+        for one in message.operations:
+            try:
+                outcomes.append(Outcome(await self._store.ask(one), None))
+            except Exception as error:  # noqa: BLE001 - it is the asker's
+                outcomes.append(Outcome(None, error))
+                break
+        return outcomes
+
     @handles(StoreWait, concurrent=True)
     async def wait(self, message: StoreWait[Any]) -> Any:
         """Wait in a task, until this actor stops."""
@@ -134,6 +159,18 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait)):
         """A claim that nobody took is undone, even while this actor is being cancelled."""
         for claim in _claims(message, value):
             await undo_claim(self._store, self.clock, claim)
+
+
+def in_one_go(at_once: AtOnce, operations: Sequence[StoreMessage[Any]]) -> Sequence[Outcome[Any]]:
+    """Carry several operations out, in order up to the first that fails."""
+    outcomes: list[Outcome[Any]] = []
+    for one in operations:
+        try:
+            outcomes.append(Outcome(at_once(one), None))
+        except Exception as error:  # noqa: BLE001 - it is the asker's
+            outcomes.append(Outcome(None, error))
+            break
+    return outcomes
 
 
 def _claims(message: Message[Any], value: Any) -> Sequence[AttemptedRollout]:
@@ -165,6 +202,11 @@ class ActorStore(LightningStore):
         self._store = store
         self._clock = clock or SystemClock()
         self._vain_waits = VainWaits(self._clock)
+
+    @property
+    def ref(self) -> ActorRef[StoreActor]:
+        """The store's actor."""
+        return self._ref
 
     @property
     def capabilities(self) -> LightningStoreCapabilities:

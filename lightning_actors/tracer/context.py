@@ -8,7 +8,7 @@ exit    the root ends, the trace takes in no more, what is current is as before,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
@@ -22,6 +22,7 @@ from lightning_actors.tracer.recording import record_failure
 from lightning_actors.tracer.span_processor import PROCESSOR
 from lightning_actors.tracer.trace import CURRENT, Trace, context_below, remember_last
 from lightning_actors.tracer.writer import SpanWriter
+from lightning_actors.types import Span
 
 __all__ = ["TraceContext"]
 
@@ -73,9 +74,16 @@ class TraceContext:
             trace.close()
             PROCESSOR.closed(trace)
 
-    def write_at_once(self, failure: BaseException | None) -> bool:
-        """Write the rest unless that has to be waited for; tells whether it was written. Raises as ``write_rest``."""
-        return self._writer.write_rest_at_once(self.trace, failure)
+    def take_rest(self) -> list[Span] | None:
+        """The rest, for a caller who writes it, then calls ``settle_rest``; None while another write is under way."""
+        trace = self.trace
+        if trace.sink is None:
+            return []
+        return None if trace.log.is_being_written else trace.log.take()
+
+    def settle_rest(self, stored: Sequence[Span] | None) -> None:
+        """End the write of what ``take_rest`` gave: with the spans as stored, or None if it failed."""
+        self._writer.settle_rest(self.trace, stored)
 
     async def write_rest(self, failure: BaseException | None) -> None:
         """Write the rest.

@@ -16,7 +16,7 @@ from lightning_actors.store.messages import AddManySpans
 from lightning_actors.tracer.trace import SpanSink, Trace, current_trace, outside_any_attempt
 from lightning_actors.types import Span
 
-__all__ = ["SpanWriter"]
+__all__ = ["SpanWriter", "not_written"]
 
 log = get_logger("lightning_actors.tracer")
 
@@ -45,33 +45,24 @@ class SpanWriter:
         Raises:
             StoreError: The store took too long. What it raises itself is raised as it is.
         """
-        if not self.write_rest_at_once(trace, failure):
-            try:
-                await self._write_last(trace)
-            except Exception as error:
-                if failure is None:
-                    raise
-                _note_unwritten(trace, failure, error)
-
-    def write_rest_at_once(self, trace: Trace, failure: BaseException | None) -> bool:
-        """The same if there is nothing to wait for: into a store of this process, which nothing can cancel.
-
-        Returns:
-            Whether there is nothing left to write.
-        """
         sink = trace.sink
         if sink is None or not trace.pending:
-            return True
+            return
         at_once = sink.at_once if isinstance(sink, LightningStore) else None
-        if at_once is None or trace.log.is_being_written:
-            return False
         try:
-            self._write_at_once(trace, at_once)
+            if at_once is None or trace.log.is_being_written:
+                await self._write_last(trace, sink)
+            else:
+                self._write_at_once(trace, at_once)
         except Exception as error:
-            if failure is None:
+            if not_written(trace, failure, error) is error:
                 raise
-            _note_unwritten(trace, failure, error)
-        return True
+
+    def settle_rest(self, trace: Trace, stored: Sequence[Span] | None) -> None:
+        """End a write that somebody else made; see ``TraceContext.settle_rest``."""
+        trace.log.settle(stored)
+        if stored is not None:
+            self._dirty.discard(trace)
 
     async def flush(self) -> None:
         """Write what is pending of all traces of this thread; see ``Tracer.flush``."""
@@ -101,19 +92,19 @@ class SpanWriter:
         return list(parts.values())
 
     def _write_at_once(self, trace: Trace, at_once: AtOnce) -> None:
+        """Write the rest into a store of this process: there is nothing to wait for, and nothing to be cancelled."""
         stored: Sequence[Span] | None = None
         batch = trace.log.take()
         try:
             stored = at_once(AddManySpans(batch))
         finally:
-            trace.log.settle(stored)
-        self._dirty.discard(trace)
+            self.settle_rest(trace, stored)
 
-    async def _write_last(self, trace: Trace) -> None:
+    async def _write_last(self, trace: Trace, sink: SpanSink) -> None:
         with anyio.move_on_after(_WRITE_SECONDS, shield=True) as scope:
             await trace.log.wait_written()
-            if trace.sink is not None and (batch := trace.log.take()):
-                await _send(trace.sink, [(trace, batch)])
+            if batch := trace.log.take():
+                await _send(sink, [(trace, batch)])
         if scope.cancelled_caught:
             raise _too_slow(trace.pending)
         self._dirty.discard(trace)
@@ -151,10 +142,16 @@ def _settle(parts: list[_Part], stored: Sequence[Span] | None) -> None:
         trace.log.settle(by_attempt.get((trace.rollout_id, trace.attempt_id), []))
 
 
-def _note_unwritten(trace: Trace, failure: BaseException, error: Exception) -> None:
-    """The body's own error goes to the caller; the write's must not take its place, nor get lost."""
+def not_written(trace: Trace, failure: BaseException | None, error: BaseException) -> BaseException:
+    """What ends a trace whose rest was not written: the write's own error, or else the body's.
+
+    The body's error goes to the caller; the write's must not take its place, nor get lost.
+    """
+    if failure is None:
+        return error
     note(failure, f"and {trace.pending} spans of rollout {trace.rollout_id} were not written: {error!r}")
     log.error("spans_not_written", rollout_id=trace.rollout_id, spans=trace.pending, exc_info=error)
+    return failure
 
 
 def _too_slow(count: int) -> StoreError:
