@@ -14,18 +14,20 @@ from opentelemetry import trace
 
 __all__ = ["resources", "sizes", "sleeper", "spanner", "tell"]
 
+tracer = trace.get_tracer("benchmarks")
+
 
 @agl.rollout
 async def spanner(task: int, prompt_template: agl.PromptTemplate) -> float:
     """Open one span, and be content. An agent has to want a resource here."""
-    with trace.get_tracer("benchmarks").start_as_current_span("work"):
+    with tracer.start_as_current_span("work"):
         return 1.0
 
 
 @agl.rollout
 async def sleeper(task: int, prompt_template: agl.PromptTemplate) -> float:
     """Sleep within one span, and be content."""
-    with trace.get_tracer("benchmarks").start_as_current_span("work"):
+    with tracer.start_as_current_span("work"):
         await asyncio.sleep(0.1)
     return 1.0
 

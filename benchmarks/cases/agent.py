@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import anyio
 from opentelemetry import trace as otel
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from lightning_actors import rollout
 
-__all__ = ["SLEEP", "KeptSpans", "one_span", "sdk_provider", "sleep_in_span", "sleeper", "spanner"]
+__all__ = ["SLEEP", "KeptSpans", "one_span", "sdk_provider", "sleep_in_span", "sleeper", "spanner", "tracer"]
 
 SLEEP = 0.1
 """Seconds that the sleeping agents sleep."""
+
+tracer: Final = otel.get_tracer("benchmarks")
+"""What an agent's module has at its top, as OpenTelemetry advises."""
 
 
 class KeptSpans(SpanProcessor):
@@ -33,15 +38,15 @@ def sdk_provider() -> tuple[TracerProvider, KeptSpans]:
     return provider, kept
 
 
-async def one_span(tracer: otel.Tracer) -> float:
+async def one_span(spans: otel.Tracer) -> float:
     """What the trivial agent does."""
-    with tracer.start_as_current_span("work"):
+    with spans.start_as_current_span("work"):
         return 1.0
 
 
-async def sleep_in_span(tracer: otel.Tracer) -> float:
+async def sleep_in_span(spans: otel.Tracer) -> float:
     """What the sleeping agent does."""
-    with tracer.start_as_current_span("work"):
+    with spans.start_as_current_span("work"):
         await anyio.sleep(SLEEP)
     return 1.0
 
@@ -49,10 +54,10 @@ async def sleep_in_span(tracer: otel.Tracer) -> float:
 @rollout
 async def spanner(task: int) -> float:
     """Open one span, and be content."""
-    return await one_span(otel.get_tracer("benchmarks"))
+    return await one_span(tracer)
 
 
 @rollout
 async def sleeper(task: int) -> float:
     """Sleep within one span, and be content."""
-    return await sleep_in_span(otel.get_tracer("benchmarks"))
+    return await sleep_in_span(tracer)

@@ -15,7 +15,7 @@ import anyio
 from opentelemetry import trace as otel
 
 from benchmarks.case import Case, Options
-from benchmarks.cases.agent import SLEEP, sdk_provider
+from benchmarks.cases.agent import SLEEP, sdk_provider, tracer
 from benchmarks.cases.pool import run_pool
 from benchmarks.figure import Figure, Sample, ratio
 from benchmarks.meter import Meter
@@ -50,9 +50,9 @@ class Gate:
         await self._open.wait()
 
 
-async def work(tracer: otel.Tracer, gate: Gate, number: int) -> float:
+async def work(spans: otel.Tracer, gate: Gate, number: int) -> float:
     """What each of them does."""
-    with tracer.start_as_current_span("work", attributes={"number": number}):
+    with spans.start_as_current_span("work", attributes={"number": number}):
         await gate.pass_through()
         await anyio.sleep(SLEEP)
     return float(number)
@@ -64,7 +64,7 @@ def gated_agent(expected: int) -> LitAgent[int]:
 
     @rollout
     async def gated(task: int) -> float:
-        return await work(otel.get_tracer("benchmarks"), gate, task)
+        return await work(tracer, gate, task)
 
     return gated
 
@@ -118,10 +118,10 @@ def bare(options: Options) -> Sample:
     async def main() -> Sample:
         count = options.sizes["rollouts"]
         provider, kept = sdk_provider()
-        tracer, gate, rewards = provider.get_tracer("benchmarks"), Gate(count), set[float]()
+        bare_tracer, gate, rewards = provider.get_tracer("benchmarks"), Gate(count), set[float]()
 
         async def one(number: int) -> None:
-            rewards.add(await work(tracer, gate, number))
+            rewards.add(await work(bare_tracer, gate, number))
 
         with Meter() as meter:
             async with anyio.create_task_group() as tasks:

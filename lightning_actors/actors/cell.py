@@ -25,7 +25,7 @@ from lightning_actors.actors.clock import Clock
 from lightning_actors.actors.dead_letter import DeadLetters
 from lightning_actors.actors.ending import Ending
 from lightning_actors.actors.incarnation import Incarnation
-from lightning_actors.actors.mailbox import HALT, IDLE, STOP, Mailbox
+from lightning_actors.actors.mailbox import HALT, STOP, Mailbox
 from lightning_actors.actors.ref import ActorInfo, ActorRef, Held, Restart
 from lightning_actors.actors.status import Status
 from lightning_actors.actors.turn import Turn, current_turn
@@ -146,7 +146,7 @@ class Cell:
         if self.status.state == "stopped":
             return
         seconds = self.spec.grace if grace is None else grace
-        is_at_rest = self.mailbox.activity == IDLE and not self.incarnation.takes_leave
+        is_at_rest = self.mailbox.bell is not None and not self.incarnation.takes_leave
         if not self.mailbox.closed:
             self.mailbox.close()
             self.mailbox.post(STOP, first=True)

@@ -13,7 +13,7 @@ from lightning_actors.actors.crew import Crew
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.ending import Crash, tell_apart
 from lightning_actors.actors.handlers import Handler
-from lightning_actors.actors.mailbox import WAKE, Mailbox
+from lightning_actors.actors.mailbox import NOTHING, Mailbox
 from lightning_actors.actors.message import Kind, Message, Reply
 from lightning_actors.actors.turn import Turn, current_turn
 from lightning_actors.errors import ActorError
@@ -182,7 +182,7 @@ class Desk:
 
         item: Any = first
         while True:
-            if item is not WAKE and not (isinstance(item, Ask) and item.state != QUEUED):
+            if item is not NOTHING and not (isinstance(item, Ask) and item.state != QUEUED):
                 deliveries.append(Delivery(cast("Message[Any]", item), handle))
             if len(deliveries) >= most:
                 return deliveries

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from lightning_actors.actors.actor import Actor
 from lightning_actors.actors.ask import BEGUN, KEPT, QUEUED, Ask
@@ -23,7 +24,7 @@ from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.desk import Desk
 from lightning_actors.actors.ending import Crash, Ending, tell_apart
 from lightning_actors.actors.holding import Holding, Work
-from lightning_actors.actors.mailbox import BUSY, END, HALT, IDLE, STOP, WAKE, AskerLeft, Mailbox, Undelivered
+from lightning_actors.actors.mailbox import END, HALT, NOTHING, STOP, AskerLeft, Mailbox, Undelivered
 from lightning_actors.actors.message import Message, Reply
 from lightning_actors.actors.ref import ActorRef
 from lightning_actors.actors.request import Outcome, PendingRequest
@@ -206,7 +207,7 @@ class Incarnation:
 
     async def _serve(self) -> Ending:
         actor, mailbox, control = self.actor, self._mailbox, self._mailbox.control
-        leftover, receive = mailbox.leftover, mailbox.receive.receive
+        leftover = mailbox.leftover
         handle, max_batch = self._desk.handle, actor.max_batch
         taken = 0
         while True:
@@ -215,20 +216,19 @@ class Incarnation:
                 if ending is not None:
                     return ending
                 continue
-            if taken < SPREE and (mailbox.backlog > 0 or leftover):
-                taken += 1
-                item = mailbox.take_nowait()
-            else:
+            if mailbox.backlog <= 0 and not leftover:
                 taken = 0
-                mailbox.activity = IDLE
-                item = await receive()
-                mailbox.activity = BUSY
-                mailbox.backlog -= 1
-            if item is WAKE:
-                mailbox.backlog += 1
-            elif control:
-                leftover.appendleft(item)
-            elif max_batch > 1:
+                await mailbox.sleep()
+                continue
+            if taken >= SPREE:
+                taken = 0
+                await anyio.lowlevel.checkpoint()
+                continue
+            taken += 1
+            item = mailbox.take_nowait()
+            if item is NOTHING:
+                continue
+            if max_batch > 1:
                 await self._desk.handle_many(actor, item, max_batch)
             else:
                 done = handle(actor, item)
@@ -269,7 +269,6 @@ class Incarnation:
     async def _wind_up(self, ending: Ending) -> None:
         """Let the actor finish as far as it may, then end its tasks, answer its asks and call ``stopped``."""
         self._status.enter("stopping")
-        self._mailbox.activity = BUSY
         if ending.kind == "crashed":
             self.actor.crash = ending.error
         try:

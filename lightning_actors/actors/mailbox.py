@@ -3,15 +3,14 @@
     senders ──▶ bounded memory stream ──▶ messages, in order        ask, tell; a full one waits or rejects
     kernel  ──▶ control deque ──────────▶ notices, between messages   stop, crash, undelivered, outcomes
 
-An actor that waits on its empty stream is woken for a notice by a sentinel in the stream, so that its receive is never
-cancelled and no message can get lost.
+An actor with nothing to do sleeps on a bell that both ring: it takes from the stream without waiting there, so that no
+receive is ever cancelled and no message can get lost.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -24,22 +23,14 @@ from lightning_actors.actors.turn import Turn
 from lightning_actors.errors import ActorStopped, MailboxFull, UnhandledMessage
 from lightning_actors.log import get_logger
 
-__all__ = ["BUSY", "END", "HALT", "IDLE", "STOP", "WAKE", "WOKEN", "AskerLeft", "Mailbox", "Undelivered"]
+__all__ = ["END", "HALT", "NOTHING", "STOP", "AskerLeft", "Mailbox", "Undelivered"]
 
 log = get_logger(__name__)
 
-WAKE: Final = object()
 STOP: Final = object()
 HALT: Final = object()
 END: Final = object()
-
-# Plain integers: they change on every message that an actor waited for.
-BUSY: Final = 0
-"""The actor does not wait for its stream."""
-IDLE: Final = 1
-"""It does, and must be woken for a notice."""
-WOKEN: Final = 2
-"""It still does, but what is in the stream will wake it."""
+NOTHING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +52,8 @@ class Mailbox:
     """An actor's mailbox, and the state that its senders may see.
 
     Attributes:
-        activity: ``BUSY``, ``IDLE`` or ``WOKEN``. The actor itself says when it begins and ends to wait for its stream.
         asks: Every ask that is not over yet, in order of arrival.
+        bell: What the actor sleeps on; None while it is awake, or about to be.
         backlog: About how many messages are in the stream: a hint that spares the actor a look.
         closed: No more messages are taken.
         finished: The actor has ended; nothing that is posted would ever be read.
@@ -74,10 +65,10 @@ class Mailbox:
     """
 
     __slots__ = (
-        "activity",
         "alarm",
         "asks",
         "backlog",
+        "bell",
         "cause",
         "closed",
         "control",
@@ -122,10 +113,10 @@ class Mailbox:
         self.turn: Turn | None = None
         self.ref: Any = None
         self.alarm: anyio.Event | None = None
+        self.bell: anyio.Event | None = None
         self.cause: BaseException | None = None
         self.backlog = 0
         self.processed = 0
-        self.activity = BUSY
         self.closed = False
         self.minds_replies = False
         self.finished = False
@@ -151,6 +142,8 @@ class Mailbox:
         except anyio.WouldBlock:
             return False
         self.backlog += 1
+        if self.bell is not None:
+            self.wake()
         return True
 
     async def put(self, item: object) -> None:
@@ -163,7 +156,9 @@ class Mailbox:
             await self.send.send(item)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise self.stopped_error() from None
-        self.backlog += 1
+        finally:
+            self.backlog += 1  # also for a sender that was cancelled in the moment in which there was room
+            self.wake()
 
     async def put_ask(self, ask: Ask[Any]) -> None:
         """Put an ask into a full stream as the actor states: wait for room, or refuse.
@@ -212,26 +207,34 @@ class Mailbox:
 
     def wake(self) -> None:
         """Wake the actor if it waits."""
-        if self.activity == IDLE:
-            self.activity = WOKEN
-            with suppress(anyio.WouldBlock):  # a full stream wakes it just as well
-                self.send_nowait(WAKE)
+        bell = self.bell
+        if bell is not None:
+            self.bell = None
+            bell.set()
         elif self.alarm is not None:
             self.alarm.set()
+
+    async def sleep(self) -> None:
+        """Sleep until there is a message or a notice; called where there is none."""
+        bell = self.bell = anyio.Event()
+        try:
+            await bell.wait()
+        finally:
+            self.bell = None
 
     def has_more(self) -> bool:
         """Whether a message can most likely be had without waiting."""
         return self.backlog > 0 or bool(self.leftover)
 
     def take_nowait(self) -> Any:
-        """Take a message without waiting; WAKE if there was none after all."""
+        """Take a message without waiting; NOTHING if there was none after all."""
         if self.leftover:
             return self.leftover.popleft()
         try:
             item = self.receive.receive_nowait()
         except anyio.WouldBlock:
             self.backlog = 0
-            return WAKE
+            return NOTHING
         self.backlog -= 1
         return item
 
@@ -255,11 +258,7 @@ class Mailbox:
             statistics = self.send.statistics()
             if not statistics.current_buffer_used and not statistics.tasks_waiting_send:
                 return
-            item = self.receive.receive_nowait()
-            if item is not WAKE:
-                self.leftover.append(item)
-            if self.activity == WOKEN:
-                self.activity = IDLE  # what was to wake it is gone: it must be woken again for what comes now
+            self.leftover.append(self.receive.receive_nowait())
 
     def finish(self) -> None:
         """End the mailbox: answer every ask, send the rest to dead letters, close the streams."""

@@ -154,6 +154,8 @@ class ActorRef(Generic[A_co]):
             try:
                 mailbox.send_nowait(ask)
                 mailbox.backlog += 1
+                if mailbox.bell is not None:
+                    mailbox.wake()
             except anyio.WouldBlock:
                 await mailbox.put_ask(ask)
             await waker.wait()
