@@ -81,6 +81,7 @@ class AttemptRun:
         "_call",
         "_crash",
         "_ended",
+        "_has_spans_out",
         "_holding",
         "_is_closing",
         "_is_cut",
@@ -127,6 +128,7 @@ class AttemptRun:
         self._call: DetachedCall[Any] | None = None
         self._scope: anyio.CancelScope | None = None
         self._task_scope: anyio.CancelScope | None = None
+        self._has_spans_out = False
         self._is_closing = False
         self._is_cut = False
         self._step = "claimed"
@@ -285,25 +287,32 @@ class AttemptRun:
                 return
             spans = rest
         if spans:
+            self._has_spans_out = True
             operations.append(AddManySpans(spans))
         word = self._verdict.decide(error, self._notes)
         if word is not None:
             operations.append(word)
-        self._tell(operations, lambda outcomes: self._reported(error, outcomes, has_spans=bool(spans)))
+        self._tell(operations, lambda outcomes: self._reported(error, outcomes))
 
-    def _reported(self, error: BaseException | None, outcomes: Sequence[Outcome[Any]], *, has_spans: bool) -> None:
+    def _settle_spans(self, stored: Sequence[Span] | None) -> bool:
+        """End the write that is under way; tells whether there was one."""
+        if not self._has_spans_out:
+            return False
+        self._has_spans_out = False
+        cast("TraceContext", self._traced).settle_rest(stored)
+        return True
+
+    def _reported(self, error: BaseException | None, outcomes: Sequence[Outcome[Any]]) -> None:
         """The spans and the verdict are in the store, unless something failed."""
-        traced = self._traced
-        if has_spans and traced is not None:
-            traced.settle_rest(outcomes[0].value if outcomes[0].error is None else None)
+        has_spans = self._settle_spans(outcomes[0].value if outcomes and outcomes[0].error is None else None)
         if self._is_closing:
             return
         failure = outcomes[-1].error if outcomes else None
         if isinstance(failure, InvalidTransition):
             self._verdict.refused(failure)
         elif failure is not None:
-            if has_spans and len(outcomes) == 1 and traced is not None:
-                error = not_written(traced.trace, error, failure)
+            if has_spans and len(outcomes) == 1:
+                error = not_written(cast("Trace", self._trace), error, failure)
             log.warning("report_failed", rollout_id=self.rollout.rollout_id, error=describe(failure))
             self._close_soon(self._report, error)
             return
@@ -318,6 +327,7 @@ class AttemptRun:
             if self._pending is not None:
                 self._pending.cancel()
                 self._pending = None
+                self._settle_spans(None)
             self._holding.start_soon(how, *args)
 
     def _give_up_soon(self, raised: BaseException) -> None:
