@@ -4,12 +4,15 @@
       │         │                                │ within the grace time, else cancelled
       └─────────┴──▶ crash ──────────────────────┴──▶ end tasks ──▶ settle asks ──▶ stopped()
 
-Control work is taken between messages, from the mailbox's notices; an idle actor is woken for it, never cancelled.
+Control work is taken between messages, from the mailbox's notices; an idle actor is woken for it, never cancelled. The
+outcome of a request is taken without waking an idle actor: where the reply is given, but in the actor's own context.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -43,6 +46,13 @@ SPREE: Final = 32
 """Messages taken in a row before the event loop gets a turn."""
 
 
+@dataclass(frozen=True, slots=True)
+class More:
+    """Notice: the outcome of a request was taken, and this is to be awaited for it."""
+
+    awaitable: Awaitable[None]
+
+
 class Incarnation:
     """An actor, its tasks and its requests, while it lives.
 
@@ -54,6 +64,7 @@ class Incarnation:
     """
 
     __slots__ = (
+        "_context",
         "_desk",
         "_has_begun",
         "_is_over",
@@ -91,6 +102,7 @@ class Incarnation:
         self._desk = Desk(mailbox, self.crew, clock)
         self._scope = anyio.CancelScope(shield=shielded)
         self._requests: dict[PendingRequest[Any], None] = {}
+        self._context: Context | None = None
         self._has_begun = False
         self._is_over = False
         self.is_halting = False
@@ -208,6 +220,8 @@ class Incarnation:
     async def _serve(self) -> Ending:
         actor, mailbox, control = self.actor, self._mailbox, self._mailbox.control
         leftover = mailbox.leftover
+        self._context = copy_context()
+        mailbox.conclude = self._conclude_asleep
         handle, max_batch = self._desk.handle, actor.max_batch
         taken = 0
         while True:
@@ -258,17 +272,42 @@ class Incarnation:
             return await self._desk.call("undelivered", actor.undelivered, notice.message, notice.value)
         if isinstance(notice, AskerLeft):
             return await self._desk.call("withdrawn", actor.withdrawn, notice.ask.message, Reply(notice.ask))
+        if isinstance(notice, More):
+            return await self._desk.call("request", lambda: notice.awaitable)
         if notice in self._requests:
             request: PendingRequest[Any] = notice  # pyright: ignore[reportAssignmentType]  # it was found among them
             del self._requests[request]
             return await self._desk.call("request", request.conclude)
         return None
 
+    def _conclude_asleep(self, request: PendingRequest[Any]) -> bool:
+        """Conclude a request while this actor sleeps between two messages.
+
+        Returns:
+            Whether that was done; not where one is being concluded already, for that too comes in between.
+        """
+        context = self._context
+        if context is None or request not in self._requests:
+            return False
+        self._context = None
+        del self._requests[request]
+        try:
+            more = context.run(request.conclude)
+        except BaseException as error:  # noqa: BLE001  # the boundary of a hook
+            self._mailbox.post(Crash(error))
+        else:
+            if more is not None:
+                self._mailbox.post(More(more))
+        finally:
+            self._context = context
+        return True
+
     # ── its end ──
 
     async def _wind_up(self, ending: Ending) -> None:
         """Let the actor finish as far as it may, then end its tasks, answer its asks and call ``stopped``."""
         self._status.enter("stopping")
+        self._mailbox.conclude = None
         if ending.kind == "crashed":
             self.actor.crash = ending.error
         try:

@@ -10,7 +10,7 @@ receive is ever cancelled and no message can get lost.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -55,6 +55,7 @@ class Mailbox:
         asks: Every ask that is not over yet, in order of arrival.
         bell: What the actor sleeps on; None while it is awake, or about to be.
         backlog: About how many messages are in the stream: a hint that spares the actor a look.
+        conclude: Concludes a request of the actor's while that sleeps; tells whether it did. None before it serves.
         closed: No more messages are taken.
         finished: The actor has ended; nothing that is posted would ever be read.
         held: Replies that wait for the end of a batch, or None outside of one.
@@ -71,6 +72,7 @@ class Mailbox:
         "bell",
         "cause",
         "closed",
+        "conclude",
         "control",
         "dead_letters",
         "finished",
@@ -114,6 +116,7 @@ class Mailbox:
         self.ref: Any = None
         self.alarm: anyio.Event | None = None
         self.bell: anyio.Event | None = None
+        self.conclude: Callable[[Any], bool] | None = None
         self.cause: BaseException | None = None
         self.backlog = 0
         self.processed = 0

@@ -76,9 +76,12 @@ class PendingRequest(Generic[R]):
         return self._ask
 
     def set(self) -> None:
-        """The ask is over: leave the request for the asking actor to conclude (called by the ask)."""
-        if not self._is_done and not self._home.finished:
-            self._home.post(self)
+        """The ask is over: its actor concludes, now if it sleeps, else when it comes to it (called by the ask)."""
+        home = self._home
+        if self._is_done or home.finished:
+            return
+        if home.bell is None or home.conclude is None or not home.conclude(self):
+            home.post(self)
 
     def conclude(self) -> Awaitable[None] | None:
         """Hand over the outcome, unless the request was cancelled meanwhile."""
