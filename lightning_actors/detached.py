@@ -102,16 +102,26 @@ class DetachedCallEnded(Exception):
 class DetachedCall(Generic[R]):
     """A call under way outside any task group; its result or error is a value."""
 
-    __slots__ = ("_value", "error", "finished", "has_begun", "name", "on_cancel", "on_finish")
+    __slots__ = ("_finished", "_is_finished", "_value", "error", "has_begun", "name", "on_cancel", "on_finish")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.finished = anyio.Event()
+        self._finished: anyio.Event | None = None
+        self._is_finished = False
         self.has_begun = False
         self.error: BaseException | None = None
         self._value: R | None = None
         self.on_cancel: Callable[[], object] | None = None
         self.on_finish: Callable[[], object] | None = None
+
+    @property
+    def finished(self) -> anyio.Event:
+        """Set once it has ended. Made for whoever wants it, which are few."""
+        if self._finished is None:
+            self._finished = anyio.Event()
+            if self._is_finished:
+                self._finished.set()
+        return self._finished
 
     @property
     def value(self) -> R:
@@ -122,7 +132,7 @@ class DetachedCall(Generic[R]):
 
     def cancel(self) -> None:
         """Ask it to end; a thread can be asked only while it waits on its event loop."""
-        if self.on_cancel is not None and not self.finished.is_set():
+        if self.on_cancel is not None and not self._is_finished:
             self.on_cancel()
 
     async def end(self, seconds: float, clock: Clock | None = None) -> bool:
@@ -141,22 +151,24 @@ class DetachedCall(Generic[R]):
             with clock.move_on_after(seconds * share):
                 await self.finished.wait()
                 return True
-        return self.finished.is_set()
+        return self._is_finished
 
     def settle(self, value: R | None, error: BaseException | None) -> None:
         """Note how it ended; whoever runs it says so, and the first word counts."""
-        if self.finished.is_set():
+        if self._is_finished:
             return
         self._value, self.error = value, error
         self.on_cancel = None  # it holds the task, and the task this call: a circle that only the collector could undo
-        self.finished.set()
+        self._is_finished = True
+        if self._finished is not None:
+            self._finished.set()
         notify, self.on_finish = self.on_finish, None
         if notify is not None:
             notify()
 
     def finished_with(self, notify: Callable[[], object]) -> None:
         """Have this called once it has ended, or now if it has."""
-        if self.finished.is_set():
+        if self._is_finished:
             notify()
         else:
             self.on_finish = notify

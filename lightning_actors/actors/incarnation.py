@@ -42,6 +42,8 @@ log = get_logger(__name__)
 STOPPED_SECONDS: Final = 5.0
 """What the ``stopped`` hook has at most, so that a stop is bounded."""
 
+STOPPED: Final = Ending("stopped")
+
 SPREE: Final = 32
 """Messages taken in a row before the event loop gets a turn."""
 
@@ -129,7 +131,7 @@ class Incarnation:
 
     async def live(self) -> Ending:
         """From start to end. Raises only the cancellation of a scope around the host."""
-        ending = Ending("stopped")
+        ending = STOPPED
         with self._scope:
             try:
                 ending = await self._start() or await self._serve()
@@ -137,7 +139,7 @@ class Incarnation:
                 try:
                     ending = Ending("crashed", tell_apart(error, self.name))
                 except BaseException:
-                    ending = self._halted() if self.is_halting else Ending("stopped")
+                    ending = self._halted() if self.is_halting else STOPPED
                     raise
                 finally:
                     await self._wind_up(ending)
@@ -221,7 +223,7 @@ class Incarnation:
         actor, mailbox, control = self.actor, self._mailbox, self._mailbox.control
         leftover = mailbox.leftover
         self._context = copy_context()
-        mailbox.conclude = self._conclude_asleep
+        mailbox.sleeper = self
         handle, max_batch = self._desk.handle, actor.max_batch
         taken = 0
         while True:
@@ -252,7 +254,7 @@ class Incarnation:
     async def _heed(self, notice: object) -> Ending | None:
         """Take a notice; returns the ending if there is one."""
         if notice is STOP:
-            return Ending("stopped")
+            return STOPPED
         if notice is HALT:
             return self._halted()
         if notice is END:
@@ -280,7 +282,7 @@ class Incarnation:
             return await self._desk.call("request", request.conclude)
         return None
 
-    def _conclude_asleep(self, request: PendingRequest[Any]) -> bool:
+    def conclude_asleep(self, request: PendingRequest[Any]) -> bool:
         """Conclude a request while this actor sleeps between two messages.
 
         Returns:
@@ -307,7 +309,7 @@ class Incarnation:
     async def _wind_up(self, ending: Ending) -> None:
         """Let the actor finish as far as it may, then end its tasks, answer its asks and call ``stopped``."""
         self._status.enter("stopping")
-        self._mailbox.conclude = None
+        self._mailbox.sleeper = None
         if ending.kind == "crashed":
             self.actor.crash = ending.error
         try:

@@ -10,9 +10,9 @@ receive is ever cancelled and no message can get lost.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -48,6 +48,14 @@ class AskerLeft:
     ask: Ask[Any]
 
 
+class Sleeper(Protocol):
+    """What the mailbox knows of the actor that sleeps on its bell."""
+
+    def conclude_asleep(self, request: Any) -> bool:
+        """Conclude one of its requests now; tells whether it did."""
+        ...
+
+
 class Mailbox:
     """An actor's mailbox, and the state that its senders may see.
 
@@ -55,13 +63,13 @@ class Mailbox:
         asks: Every ask that is not over yet, in order of arrival.
         bell: What the actor sleeps on; None while it is awake, or about to be.
         backlog: About how many messages are in the stream: a hint that spares the actor a look.
-        conclude: Concludes a request of the actor's while that sleeps; tells whether it did. None before it serves.
         closed: No more messages are taken.
         finished: The actor has ended; nothing that is posted would ever be read.
         held: Replies that wait for the end of a batch, or None outside of one.
         processed: Messages handled, over all incarnations.
         minds_replies: The actor undoes replies that found no asker, so none may be taken by a cancelled one.
         leftover: Messages taken from the stream but not begun; they come before those in it.
+        sleeper: The incarnation that serves, which can conclude a request in its sleep; None while none does.
         turn: The plain handler or hook that has the actor to itself just now.
     """
 
@@ -72,7 +80,6 @@ class Mailbox:
         "bell",
         "cause",
         "closed",
-        "conclude",
         "control",
         "dead_letters",
         "finished",
@@ -88,6 +95,7 @@ class Mailbox:
         "send",
         "send_nowait",
         "size",
+        "sleeper",
         "turn",
     )
 
@@ -116,7 +124,7 @@ class Mailbox:
         self.ref: Any = None
         self.alarm: anyio.Event | None = None
         self.bell: anyio.Event | None = None
-        self.conclude: Callable[[Any], bool] | None = None
+        self.sleeper: Sleeper | None = None
         self.cause: BaseException | None = None
         self.backlog = 0
         self.processed = 0

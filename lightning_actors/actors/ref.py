@@ -168,7 +168,7 @@ class ActorRef(Generic[A_co]):
             raise
         finally:
             if turn is not None:
-                turn.waits.remove(ask)
+                waited_in_turn(turn, ask)
         if ask.error is not None:
             try:
                 raise ask.error
@@ -203,7 +203,7 @@ class ActorRef(Generic[A_co]):
         try:
             await mailbox.put(message)
         finally:
-            turn.waits.remove(room)
+            waited_in_turn(turn, room)
 
     def tell_nowait(self, message: Message[Any]) -> bool:
         """Send a message if there is room for it just now.
@@ -269,7 +269,15 @@ def wait_in_turn(turn: Turn, waited: Waited) -> None:
         else:
             advice = "make one of the handlers concurrent or deferred, or send a tell"
         raise AskCircle(f"actors would wait for each other for ever: {' → '.join(circle)}; {advice}", circle=circle)
+    if turn.waits is None:
+        turn.waits = []
     turn.waits.append(waited)
+
+
+def waited_in_turn(turn: Turn, waited: Waited) -> None:
+    """The wait is over."""
+    if turn.waits is not None:
+        turn.waits.remove(waited)
 
 
 def current_actor() -> ActorRef[Any] | None:

@@ -80,7 +80,7 @@ class PendingRequest(Generic[R]):
         home = self._home
         if self._is_done or home.finished:
             return
-        if home.bell is None or home.conclude is None or not home.conclude(self):
+        if home.bell is None or home.sleeper is None or not home.sleeper.conclude_asleep(self):
             home.post(self)
 
     def conclude(self) -> Awaitable[None] | None:

@@ -79,6 +79,7 @@ class Supervisor:
         self._specs = tuple(children)
         self._strategy = strategy
         self._dead_letters = log_dead_letter if dead_letters is None else dead_letters
+        self._letters: DeadLetters = self._receive_dead_letter  # bound once, for all children
         self._cells: dict[str, Cell] = {}
         self._crashed: list[tuple[Cell, float]] = []
         self._failure: BaseException | None = None
@@ -163,7 +164,7 @@ class Supervisor:
             raise ActorStopped(f"supervisor {self.name!r} is not running and starts no {spec.name!r}", actor=self.name)
         if spec.name in self._cells:
             raise ValueError(f"supervisor {self.name!r} has a child {spec.name!r} already: give this one another name")
-        cell = Cell(self, spec, self._receive_dead_letter)
+        cell = Cell(self, spec, self._letters)
         self._cells[spec.name] = cell
         self.task_group.start_soon(cell.run, name=spec.name)
         await self._until_started(cell)

@@ -58,7 +58,8 @@ class Turn:
         self.since = since
         self.live = live
         self.scope: Cancellable | None = None
-        self.waits: list[Waited] = []
+        self.waits: list[Waited] | None = None
+        """Made when it first waits, which most never do."""
 
     @property
     def label(self) -> str:
@@ -86,7 +87,7 @@ def _follow(turn: Turn, waited: Waited, path: list[str], seen: set[int]) -> list
     if blocker is turn:
         return path
     seen.add(id(blocker))
-    for next_waited in blocker.waits:
+    for next_waited in blocker.waits or ():
         circle = _follow(turn, next_waited, path, seen)
         if circle is not None:
             return circle

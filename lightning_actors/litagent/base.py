@@ -77,6 +77,12 @@ class LitAgent(Generic[T_contra]):
         """Whether the runner awaits this agent; a sync agent is called in a thread."""
         return not self._entries.isdisjoint(_ASYNC)
 
+    def entry(self, *, is_training: bool) -> Callable[..., Any]:
+        """For runners: what to call for a task. It is an async function if ``is_async``."""
+        ending = "_async" if self.is_async() else ""
+        name = f"training_rollout{ending}" if is_training else f"validation_rollout{ending}"
+        return getattr(self, name if name in self._entries else f"rollout{ending}")
+
     def rollout(self, task: T_contra, resources: NamedResources, rollout: Rollout) -> RolloutRawResult:
         """Work on one task, blocking.
 

@@ -8,7 +8,6 @@ Take ──▶ queue … claimed ──▶ one at a time, then Take again       
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,13 +113,16 @@ class RunnerActor(Actor, handles_all=(Execute,)):
     @defers(Execute)
     def execute(self, message: Execute, reply: Reply[Execution]) -> None:
         """Run a claimed rollout; the reply is how it ended."""
-        ended = functools.partial(self._executed, reply)
-        run = self._executing[reply] = AttemptRun(
-            self._rig, message.rollout, message.resources, request=self.request, ended=ended, crash=self._get_crash
-        )
+        run = AttemptRun(self, self._rig, message.rollout, message.resources, reply=reply)
+        self._executing[reply] = run
         run.launch(self.hold(run, message))
 
-    def _executed(self, reply: Reply[Execution], execution: Execution | None, error: BaseException | None) -> None:
+    def attempt_over(self, run: AttemptRun, execution: Execution | None, error: BaseException | None) -> None:
+        """Tell whoever wants to know, and go on."""
+        reply = run.reply
+        if reply is None:
+            self._worked(execution, error)
+            return
         del self._executing[reply]
         if execution is not None:
             reply.set(execution)
@@ -136,9 +138,6 @@ class RunnerActor(Actor, handles_all=(Execute,)):
     def undelivered(self, message: Message[Any], value: Any) -> None:
         """Nobody waits for an execution any more: the store knows how it ended, so nothing is lost."""
         log.debug("execution_unheard", rollout_id=value.rollout.rollout_id, status=value.status)
-
-    def _get_crash(self) -> BaseException | None:
-        return self.crash
 
     def _ask_for_work(self) -> None:
         if self._queue is None or self._is_draining or self._rig.closing.is_set():
@@ -158,9 +157,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
             self._ask_for_work()  # the queue holds nothing that cannot be asked for again
             return
         claimed = outcome.value
-        run = AttemptRun(
-            self._rig, claimed, request=self.request, ended=self._worked, crash=self._get_crash, is_queued=True
-        )
+        run = AttemptRun(self, self._rig, claimed, is_queued=True)
         self._taken = run
         self._budget.spend()
         holding = self.hold(run, self._worker_id)

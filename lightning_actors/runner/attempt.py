@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack, cast
 import anyio
 import anyio.lowlevel
 
-from lightning_actors.actors import ActorRef, Held, Holding, Message, Outcome, PendingRequest
+from lightning_actors.actors import ActorRef, Held, Holding, Message, Outcome, PendingRequest, Reply
 from lightning_actors.detached import DetachedCall, detached_task
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.error_text import describe
@@ -50,13 +50,25 @@ R = TypeVar("R")
 log = get_logger("lightning_actors.runner")
 
 
-class Request(Protocol):
-    """`Actor.request`."""
+class Owner(Protocol):
+    """What an attempt needs of the runner actor that it is made by."""
 
-    def __call__(
+    crash: BaseException | None
+
+    def request(
         self, ref: ActorRef[Any], message: Message[R], then: Callable[[Outcome[R]], Awaitable[None] | None]
     ) -> PendingRequest[R]:
-        """Ask, and have ``then`` called with the outcome."""
+        """Ask another actor without waiting."""
+        ...
+
+    def attempt_over(self, run: AttemptRun, execution: Execution | None, error: BaseException | None) -> None:
+        """The attempt is over.
+
+        Args:
+            run: The attempt.
+            execution: How it ended; None if it did not come to its end.
+            error: What could not be told to the store, if anything could not.
+        """
         ...
 
 
@@ -64,29 +76,27 @@ class AttemptRun:
     """One attempt under way.
 
     Args:
+        owner: The runner actor.
         rig: What it works with.
         rollout: What was claimed.
         resources: What the agent is given; None for what the rollout names, or the latest.
-        request: How the runner actor asks another without waiting.
-        ended: Called once, at the end: with how it ended, or None if it did not come to its end; and with what could
-            not be told to the store, if anything could not.
-        crash: Asked when it is cancelled: what the runner crashed with, or None for an orderly end.
+        reply: Whom the runner actor tells how it ended; None for what came from the queue.
         is_queued: It came from the queue, so that a claim that never began can be undone.
 
     Attributes:
         rollout: What was claimed.
+        reply: Whom to tell.
     """
 
     __slots__ = (
         "_call",
-        "_crash",
-        "_ended",
+        "_context",
         "_has_spans_out",
         "_holding",
         "_is_closing",
         "_is_cut",
+        "_owner",
         "_pending",
-        "_request",
         "_resources",
         "_rig",
         "_scope",
@@ -98,6 +108,7 @@ class AttemptRun:
         "_traced",
         "_unwatch",
         "_verdict",
+        "reply",
         "rollout",
     )
 
@@ -106,26 +117,25 @@ class AttemptRun:
 
     def __init__(
         self,
+        owner: Owner,
         rig: Rig,
         rollout: AttemptedRollout,
         resources: NamedResources | None = None,
         *,
-        request: Request,
-        ended: Callable[[Execution | None, BaseException | None], None],
-        crash: Callable[[], BaseException | None] = lambda: None,
+        reply: Reply[Execution] | None = None,
         is_queued: bool = False,
     ) -> None:
+        self._owner = owner
         self._rig = rig
         self.rollout: Final = rollout
+        self.reply: Final = reply
         self._resources = resources
-        self._request = request
         self._pending: PendingRequest[Any] | None = None
-        self._ended = ended
-        self._crash = crash
         self._verdict = Verdict(rig, rollout, is_queued=is_queued)
         self._trace: Trace | None = None
         self._traced: TraceContext | None = None
         self._call: DetachedCall[Any] | None = None
+        self._context: Context | None = None
         self._scope: anyio.CancelScope | None = None
         self._task_scope: anyio.CancelScope | None = None
         self._has_spans_out = False
@@ -190,7 +200,7 @@ class AttemptRun:
         self._rig.running.pop(self.rollout.attempt.attempt_id, None)
         self._is_closing = self._is_cut = True  # there is nothing left to cancel
         try:
-            self._ended(execution, error)
+            self._owner.attempt_over(self, execution, error)
         finally:
             self._holding.release()
 
@@ -202,7 +212,7 @@ class AttemptRun:
         if at_once is not None:
             then(in_one_go(at_once, operations))
         elif store is not None:
-            self._pending = self._request(store, InOneGo(operations), lambda outcome: self._told(outcome, then))
+            self._pending = self._owner.request(store, InOneGo(operations), lambda outcome: self._told(outcome, then))
 
     def _told(self, outcome: Outcome[Sequence[Outcome[Any]]], then: Callable[[Sequence[Outcome[Any]]], None]) -> None:
         self._pending = None
@@ -237,18 +247,18 @@ class AttemptRun:
             return
         try:
             update = outcomes[-1].value if self._resources is None else None
-            context = copy_context()
-            context.run(self._begin_agent, self._given(update), context)
+            self._context = copy_context()
+            self._context.run(self._begin_agent, self._given(update))
         except BaseException as raised:  # noqa: BLE001 - boundary: whatever it is, the attempt must not stay open
             self._give_up_soon(raised)
 
-    def _begin_agent(self, resources: NamedResources, context: Context) -> None:
+    def _begin_agent(self, resources: NamedResources) -> None:
         """Begin the agent's task, which gets a copy of this context; it is the current one, and the attempt's own."""
         rig, rollout = self._rig, self.rollout
         self._holding.enter()
         rig.agent.execute_on(rig.runner)
         traced = self._traced = self._trace_context()
-        self._trace = traced.open()
+        self._trace = traced.open_here()
         if rig.aborting.is_set():
             return  # everything is to be cancelled, and so will this be
         self._enter("agent")
@@ -256,18 +266,20 @@ class AttemptRun:
             self._entry(), rollout.input, resources, rollout, name=agent_call(rollout.rollout_id)
         )
         rig.calls.add(call)
-        call.finished_with(lambda: context.run(self._agent_ended, call))
+        call.finished_with(self._agent_ended)
 
-    def _agent_ended(self, call: DetachedCall[Any]) -> None:
-        """Conclude, at the end of the agent's task, in the attempt's own context."""
-        rig = self._rig
+    def _agent_ended(self) -> None:
+        """Conclude, at the end of the agent's task."""
+        rig, call, context = self._rig, self._call, self._context
+        self._call = self._context = None
+        if call is None or context is None:
+            return
         rig.calls.discard(call)
-        self._call = None
         if self._is_closing or rig.aborting.is_set():
             return  # whoever asked it to end, or is about to, concludes
         error: BaseException | None = None
         try:
-            self._take_result(call, cast("TraceContext", self._traced).trace)
+            context.run(self._take_result, call, cast("TraceContext", self._traced).trace)
         except BaseException as raised:  # noqa: BLE001 - boundary: whatever the agent raised is the result
             error = self._told_apart(raised)
         try:
@@ -343,7 +355,7 @@ class AttemptRun:
             traced.close(failure)
             await traced.write_rest(failure)
         if self._is_cut:
-            told = await self._verdict.abandon(self._crash())
+            told = await self._verdict.abandon(self._owner.crash)
             self._over(self._concluded(self._verdict.error) if told else None, None)
         else:
             await self._report(self._failure())
@@ -389,7 +401,7 @@ class AttemptRun:
                 execution = await self._executed()
             except BaseException as raised:  # noqa: BLE001 - boundary: what is raised here is told to the runner
                 is_ours = _is_ours(raised)
-                if await self._verdict.abandon(self._crash() if is_ours else raised):
+                if await self._verdict.abandon(self._owner.crash if is_ours else raised):
                     execution = self._concluded(self._verdict.error)
                 failure = None if is_ours else raised
         self._over(execution, failure)
@@ -538,10 +550,7 @@ class AttemptRun:
         return cast("TraceContext", context)
 
     def _entry(self) -> Callable[..., Any]:
-        agent, is_training = self._rig.agent, self.rollout.mode == "train"
-        if agent.is_async():
-            return agent.training_rollout_async if is_training else agent.validation_rollout_async
-        return agent.training_rollout if is_training else agent.validation_rollout
+        return self._rig.agent.entry(is_training=self.rollout.mode == "train")
 
     def _take_result(self, call: DetachedCall[Any], trace: Trace) -> None:
         """Put what the agent returned into its trace; raises what it raised."""

@@ -63,6 +63,7 @@ class Tracer(ParallelWorkerBase, ABC):
         self._lock = threading.Lock()
         self._store: SpanSink | None = None
         self._writer: Final = SpanWriter()
+        self._mark: Final = self._writer.mark  # bound once, for all traces
 
     @property
     def resource(self) -> OtelResource:
@@ -181,12 +182,10 @@ class Tracer(ParallelWorkerBase, ABC):
                 f"trace_context needs both rollout_id and attempt_id, or neither: got {rollout_id!r} and {attempt_id!r}"
             )
         sink = (store or self._store) if rollout_id is not None else None
-        trace = Trace(
-            self, rollout_id=rollout_id or "", attempt_id=attempt_id or "", sink=sink, mark_dirty=self._writer.mark
-        )
-        return TraceContext(trace, name or AGL_ROLLOUT, self._opened, self._writer)
+        trace = Trace(self, rollout_id=rollout_id or "", attempt_id=attempt_id or "", sink=sink, mark_dirty=self._mark)
+        return TraceContext(trace, name or AGL_ROLLOUT, self._writer)
 
-    def _opened(self, trace: Trace) -> None:
+    def trace_opened(self, trace: Trace) -> None:
         """Do what a trace that has just got its root wants."""
 
     async def flush(self) -> None:

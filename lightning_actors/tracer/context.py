@@ -8,7 +8,7 @@ exit    the root ends, the trace takes in no more, what is current is as before,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
@@ -35,34 +35,36 @@ class TraceContext:
     Args:
         trace: The trace, new.
         name: The root span's name.
-        opened: Called once the trace has its root.
         writer: Writes what the trace holds at the end.
     """
 
-    __slots__ = ("_name", "_opened", "_otel_token", "_root", "_token", "_writer", "trace")
+    __slots__ = ("_name", "_otel_token", "_root", "_token", "_writer", "trace")
 
     _root: PlainSpan
     _token: Token[Trace | None]
     _otel_token: Token[otel_context.Context]
 
-    def __init__(self, trace: Trace, name: str, opened: Callable[[Trace], None], writer: SpanWriter) -> None:
+    def __init__(self, trace: Trace, name: str, writer: SpanWriter) -> None:
         self.trace: Final = trace
         self._name = name
-        self._opened = opened
         self._writer = writer
 
-    def open(self) -> Trace:
-        """Begin, in a context of its own: what is current there stays so."""
+    def open_here(self) -> Trace:
+        """The same for a context that is the trace's alone: nothing in it is ever set back."""
+        CURRENT.set(self.trace)
+        otel_context.attach(self._begin())
+        return self.trace
+
+    def _begin(self) -> otel_context.Context:
+        """Begin the root; the context in which it is current."""
         trace = self.trace
-        self._token = CURRENT.set(trace)
         above = otel.get_current_span().get_span_context()
         links = [otel.Link(above)] if above.is_valid else ()
         root = PlainSpan(trace, self._name, context=context_below(otel.INVALID_SPAN_CONTEXT), links=links)
         trace.root = root.get_span_context()
         self._root = root
-        self._opened(trace)
-        self._otel_token = otel_context.attach(otel.set_span_in_context(root, _EMPTY))
-        return trace
+        trace.tracer.trace_opened(trace)
+        return otel.set_span_in_context(root, _EMPTY)
 
     def close(self, failure: BaseException | None) -> None:
         """End the root and take in no more, in any context; what the trace holds is yet to be written."""
@@ -97,7 +99,10 @@ class TraceContext:
         await self._writer.write_rest(self.trace, failure)
 
     async def __aenter__(self) -> Trace:
-        return self.open()
+        trace = self.trace
+        self._token = CURRENT.set(trace)
+        self._otel_token = otel_context.attach(self._begin())
+        return trace
 
     async def __aexit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None

@@ -50,7 +50,8 @@ class OtelTracer(Tracer):
         if self._openai is not False:
             OPENAI_CALLS.switch_off()
 
-    def _opened(self, trace: Trace) -> None:
+    def trace_opened(self, trace: Trace) -> None:
+        """Take in what libraries record in this trace."""
         PROCESSOR.opened(trace)
         capture_global_provider(trace)
 

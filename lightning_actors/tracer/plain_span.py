@@ -14,6 +14,7 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 from lightning_actors.attributes import format_exception_attributes, sanitize_attributes
 from lightning_actors.tracer.trace import Trace
 from lightning_actors.types import AttributeValue, Event, Link, TraceStatus
+from lightning_actors.types.nothing import NOTHING
 
 __all__ = ["PlainSpan"]
 
@@ -39,8 +40,8 @@ class PlainSpan(otel.Span):
         self._context = context
         self._parent = parent
         self._attributes: dict[str, Any] = dict(attributes or {})
-        self._events: list[Event] = []
-        self._links = list(links)
+        self._events: list[Event] | None = None
+        self._links = links
         self._status = _UNSET
         self._start_time = start_time if start_time is not None else time.time()
         self._has_ended = False
@@ -65,11 +66,13 @@ class PlainSpan(otel.Span):
         """Note that something happened."""
         known = sanitize_attributes(cast("Mapping[str, Any]", attributes or {}), fallback=repr)
         seconds = timestamp / 1e9 if timestamp is not None else time.time()
+        if self._events is None:
+            self._events = []
         self._events.append(Event(name=name, attributes=known, timestamp=seconds))
 
     def add_link(self, context: otel.SpanContext, attributes: OtelAttributes = None) -> None:
         """Point to another span."""
-        self._links.append(otel.Link(context, attributes))
+        self._links = [*self._links, otel.Link(context, attributes)]
 
     def update_name(self, name: str) -> None:
         """Change the name."""
@@ -108,8 +111,8 @@ class PlainSpan(otel.Span):
             self._parent,
             status=self._status,
             attributes=sanitize_attributes(self._attributes, fallback=repr) if self._attributes else {},
-            events=self._events,
-            links=[Link.from_opentelemetry(link) for link in self._links],
+            events=self._events or NOTHING,
+            links=[Link.from_opentelemetry(link) for link in self._links] if self._links else NOTHING,
             start_time=self._start_time,
             end_time=end_time / 1e9 if end_time is not None else time.time(),
         )

@@ -72,6 +72,10 @@ class TraceOwner(Protocol):
         """Where spans come from that no SDK made."""
         ...
 
+    def trace_opened(self, trace: Trace) -> None:
+        """Do what a trace that has just got its root wants."""
+        ...
+
     def begin_operation(
         self,
         trace: Trace | None,

@@ -154,6 +154,7 @@ class Run:
         queue = await supervisor.start(
             ChildSpec("queue", lambda: QueueActor(seen, claimed=self._tally.claim), mailbox_size=room)
         )
+        note, note_exhausted = self._note, self._note_exhausted
         for number, worker in enumerate(workers):
             budget = Budget(self._max_rollouts)
             await supervisor.start(
@@ -164,8 +165,8 @@ class Run:
                         worker,
                         queue=queue,
                         budget=budget,
-                        finished=self._note,
-                        exhausted=self._note_exhausted,
+                        finished=note,
+                        exhausted=note_exhausted,
                     ),
                     "transient",
                     group="runners",
