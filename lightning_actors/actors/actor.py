@@ -90,6 +90,8 @@ class Actor:
 
     Attributes:
         max_batch: How many messages ``receive_many`` takes at most. 1, the default: no batches.
+        minds_replies: Whether ``undelivered`` must be told also of replies whose asker was cancelled in the moment in
+            which they were given. None, the default: if the class has an ``undelivered`` of its own.
         crash: What this incarnation crashed with, known to its tasks and handlers while they are cancelled, and to
             ``stopped``; None while it lives and after an orderly end.
     """
@@ -97,6 +99,7 @@ class Actor:
     __handlers__: ClassVar[HandlerTable] = HandlerTable()
     __cell__: Core
     max_batch: ClassVar[int] = 1
+    minds_replies: ClassVar[bool | None] = None
     crash: BaseException | None = None
 
     def __init_subclass__(cls, *, handles_all: Iterable[type[Message[Any]]] = (), **kwargs: Any) -> None:

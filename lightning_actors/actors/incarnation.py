@@ -112,7 +112,8 @@ class Incarnation:
         self.was_running = False
         self.error: BaseException | None = None
         mailbox.handlers = type(actor).__handlers__
-        mailbox.minds_replies = type(actor).undelivered is not Actor.undelivered
+        minds = type(actor).minds_replies
+        mailbox.minds_replies = type(actor).undelivered is not Actor.undelivered if minds is None else minds
 
     @property
     def has_start_hook(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeVar, cast
@@ -18,9 +19,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from lightning_actors.attributes import filter_and_unflatten_attributes
 from lightning_actors.emitter.emission import emit, span_attributes
 from lightning_actors.semconv import AGL_ANNOTATION, AGL_REWARD, LightningSpanAttributes, RewardPydanticModel
+from lightning_actors.tracer.trace import OK, Trace, context_below
 from lightning_actors.types import AttributeValue, Span, SpanCoreFields, SpanLike
+from lightning_actors.types.nothing import NOTHING
 
 __all__ = [
+    "add_reward",
     "emit_reward",
     "find_final_reward",
     "find_reward_spans",
@@ -32,6 +36,7 @@ __all__ = [
 S = TypeVar("S", Span, ReadableSpan)
 
 _REWARD = LightningSpanAttributes.REWARD.value
+_FIRST_NAME = f"{_REWARD}.0.name"
 _FIRST_VALUE = f"{_REWARD}.0.value"
 _AGENTOPS = ("agentops.task.output", "agentops.entity.output")
 
@@ -64,6 +69,26 @@ def emit_reward(
         described[f"{_REWARD}.{position}.name"] = name
         described[f"{_REWARD}.{position}.value"] = value
     return emit(AGL_ANNOTATION, {**span_attributes(attributes), **described}, propagate=propagate)
+
+
+def add_reward(trace: Trace, reward: float) -> None:
+    """What ``emit_reward(reward)`` does where this open trace is the current one, at half the cost.
+
+    Raises:
+        ValueError: It is not finite.
+    """
+    value, at, parent = _number(reward, "reward", ValueError), time.time(), trace.parent_of_new()
+    attributes: dict[str, AttributeValue] = {_FIRST_NAME: "primary", _FIRST_VALUE: value}
+    trace.take_in(
+        AGL_ANNOTATION,
+        context_below(parent),
+        parent,
+        status=OK,
+        attributes=attributes,
+        events=NOTHING,
+        start_time=at,
+        end_time=at,
+    )
 
 
 def _dimensions(reward: object, primary_key: str | None) -> dict[str, float]:

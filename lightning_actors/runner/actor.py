@@ -69,6 +69,8 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         keeps_time: Settle deadlines and write spans while it lives, where nobody else does.
     """
 
+    minds_replies = False  # the store knows how each ended, whoever heard of it
+
     def __init__(
         self,
         rig: Rig,

@@ -8,7 +8,7 @@ from typing import cast
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from lightning_actors.emitter import emit_reward
+from lightning_actors.emitter.reward import add_reward
 from lightning_actors.errors import AgentResultError
 from lightning_actors.log import get_logger
 from lightning_actors.tracer import Trace
@@ -34,7 +34,7 @@ def record_result(trace: Trace, result: object, rollout_id: str) -> None:
     if result is None:
         return
     if type(result) is float or isinstance(result, Real):
-        emit_reward(float(result))
+        add_reward(trace, float(result))
     elif isinstance(result, Sequence) and not isinstance(result, str | bytes):
         items = cast("Sequence[object]", result)
         if not items:

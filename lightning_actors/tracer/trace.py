@@ -414,7 +414,7 @@ def core_fields(
     at = timestamp if timestamp is not None else time.time()
     fields = {
         "name": name,
-        "status": status or _OK,
+        "status": status or OK,
         "attributes": attributes if attributes is not None else {},
         "start_time": at,
         "end_time": at,
@@ -422,5 +422,5 @@ def core_fields(
     return trusted(SpanCoreFields, _CORE_FIELDS, fields)
 
 
-_OK: Final = TraceStatus(status_code="OK")
+OK: Final = TraceStatus(status_code="OK")
 _CORE_FIELDS: Final = set(SpanCoreFields.model_fields)
