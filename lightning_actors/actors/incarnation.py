@@ -233,11 +233,11 @@ class Incarnation:
                 if ending is not None:
                     return ending
                 continue
-            if mailbox.backlog <= 0 and not leftover:
-                taken = 0
+            is_empty = mailbox.backlog <= 0 and not leftover
+            if is_empty and not taken:
                 await mailbox.sleep()
                 continue
-            if taken >= SPREE:
+            if is_empty or taken >= SPREE:  # others' turn: often an asker's, whose next message then needs no bell
                 taken = 0
                 await anyio.lowlevel.checkpoint()
                 continue
