@@ -86,7 +86,7 @@ class LightningStore(ABC):
 
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
     ``update_many_workers``, ``next_completion``, ``get_completion_cursor``, ``explain_rollout``,
-    ``start_rollout(begun=...)`` and ``add_resources(publish=...)``.
+    ``start_rollout(begun=...)``, ``add_resources(publish=...)`` and the ``key`` of what is enqueued.
     """
 
     operations: ClassVar[Mapping[str, type[Message[Any]]]] = {}

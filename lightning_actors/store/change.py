@@ -27,6 +27,7 @@ class Change(NamedTuple, Generic[R_co]):
         latest_resources_id: The resources that are the latest from now on.
         spans: Spans that are new, with their sequence ids.
         sequences: The rollouts' sequence counters, by rollout id, where they move.
+        keys: Keys under which rollouts were recorded: (key, rollout id). A key stays for good.
         stopped: Attempts that were ended over their worker's head: (attempt id, reason).
     """
 
@@ -40,6 +41,7 @@ class Change(NamedTuple, Generic[R_co]):
     latest_resources_id: str | None = None
     spans: Sequence[Span] = ()
     sequences: Sequence[tuple[str, int]] = ()
+    keys: Sequence[tuple[str, str]] = ()
     stopped: Sequence[tuple[str, str]] = ()
 
     @property

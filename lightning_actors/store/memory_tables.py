@@ -29,6 +29,7 @@ class MemoryTables:
     def __init__(self, shelf: SpanShelf) -> None:
         self._shelf = shelf
         self._rollouts: dict[str, Rollout] = {}
+        self._ids_by_key: dict[str, str] = {}
         self._index = RolloutIndex()
         self._queue = WaitingLine()
         self._completions = CompletionLog()
@@ -57,13 +58,12 @@ class MemoryTables:
             self._resources[update.resources_id] = update
         if change.latest_resources_id is not None:
             self._latest_resources_id = change.latest_resources_id
+        if change.keys:
+            self._ids_by_key.update(change.keys)
         if change.sequences:
             self._sequences.update(change.sequences)
         if change.spans:
-            for span, size_bytes in zip(change.spans, sizes, strict=True):
-                ended = self._rollouts[span.rollout_id].status in rules.ROLLOUT_ENDED
-                self._shelf.add(span, size_bytes, ended=ended)
-            self._shelf.evict()
+            self._put_spans(change.spans, sizes)
 
     def _put_rollout(self, rollout: Rollout, *, to_front: bool) -> None:
         rollout_id, status = rollout.rollout_id, rollout.status
@@ -83,6 +83,12 @@ class MemoryTables:
                 self._note_deadline(attempt, rollout)
         if status in rules.ROLLOUT_QUEUED and rollout_id not in self._queue:
             self._queue.join(rollout_id, at_head=to_front)
+
+    def _put_spans(self, spans: Sequence[Span], sizes: Sequence[int]) -> None:
+        for span, size_bytes in zip(spans, sizes, strict=True):
+            ended = self._rollouts[span.rollout_id].status in rules.ROLLOUT_ENDED
+            self._shelf.add(span, size_bytes, ended=ended)
+        self._shelf.evict()
 
     def _put_attempt(self, attempt: Attempt) -> None:
         attempts = self._attempts_at.get(attempt.rollout_id)
@@ -146,6 +152,11 @@ class MemoryTables:
     def rollout(self, rollout_id: str) -> Rollout | None:
         """One rollout."""
         return self._rollouts.get(rollout_id)
+
+    def rollout_of_key(self, key: str) -> Rollout | None:
+        """The rollout that was recorded under this key."""
+        rollout_id = self._ids_by_key.get(key)
+        return None if rollout_id is None else self._rollouts[rollout_id]
 
     def rollouts_page(
         self,

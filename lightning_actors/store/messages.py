@@ -5,8 +5,8 @@ Arguments are checked when a message is built. Where a field has the same name a
 `types.Attempt`, it means the same.
 
 Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers,
-NextCompletion, GetCompletionCursor, ExplainRollout, ``StartRollout.begun`` and ``AddResources.publish``, which are
-ours.
+NextCompletion, GetCompletionCursor, ExplainRollout, ``StartRollout.begun``, ``AddResources.publish`` and the
+``key`` of what is enqueued, which are ours.
 """
 
 from __future__ import annotations
@@ -156,6 +156,9 @@ class EnqueueRollout(StoreMessage[Rollout]):
     """Record a task and put its rollout at the end of the queue.
 
     The latest resources are looked up now, unless ``resources_id`` names others (ResourcesNotFound if unknown).
+
+    A ``key`` makes it safe to ask again: where a rollout was recorded under this key before, that one is answered, as
+    it is now and with its latest attempt where it has one, and nothing changes, whatever else is given.
     """
 
     input: TaskInput
@@ -163,11 +166,15 @@ class EnqueueRollout(StoreMessage[Rollout]):
     resources_id: str | None = None
     config: RolloutConfig | None = None
     metadata: dict[str, Any] | None = None
+    key: str | None = Field(default=None, min_length=1)
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class EnqueueManyRollouts(StoreMessage[list[Rollout]]):
-    """Record many tasks at once; the rollouts come back in order. One bad request, and none is recorded."""
+    """Record many tasks at once; the rollouts come back in order. One bad request, and none is recorded.
+
+    Requests with the key of a rollout that is known, or of one another, answer the same rollout.
+    """
 
     requests: Many[EnqueueRolloutRequest]
 

@@ -27,6 +27,10 @@ class Tables(Protocol):
         """One rollout."""
         ...
 
+    def rollout_of_key(self, key: str) -> Rollout | None:
+        """The rollout that was recorded under this key."""
+        ...
+
     def rollouts_page(
         self,
         statuses: Collection[RolloutStatus] | None,

@@ -193,6 +193,7 @@ class EnqueueRolloutRequest(Record):
     resources_id: str | None = None
     config: RolloutConfig | None = None
     metadata: dict[str, Any] | None = None
+    key: str | None = Field(default=None, min_length=1)
 
 
 class Triplet(Record):

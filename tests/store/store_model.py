@@ -57,6 +57,7 @@ class Model:
     tasks: dict[str, Task] = field(default_factory=dict[str, Task])
     queue: list[str] = field(default_factory=list[str])
     workers: dict[str, Known] = field(default_factory=dict[str, Known])
+    keys: dict[str, str] = field(default_factory=dict[str, str])
     versions: dict[str, int] = field(default_factory=dict[str, int])
     latest: str | None = None
 
@@ -70,6 +71,17 @@ class Model:
         """A new rollout, which nobody has claimed and which is not in the queue yet."""
         task = self.tasks[rollout_id] = Task(config, self.latest)
         return task
+
+    def enqueue(self, rollout_id: str, config: RolloutConfig, key: str | None) -> None:
+        """A rollout was answered to whoever enqueued a task: it is new, or that of a key that is known."""
+        assert rollout_id == self.keys.get(key or "", rollout_id)
+        if rollout_id in self.tasks:
+            assert key in self.keys
+            return
+        if key is not None:
+            self.keys[key] = rollout_id
+        self.record(rollout_id, config)
+        self.become(rollout_id, "queuing")
 
     def claim(self, claimed: AttemptedRollout, worker: str | None, now: float) -> tuple[str, str]:
         """A new attempt."""

@@ -29,6 +29,7 @@ configs = some.builds(
     retry_condition=some.lists(some.sampled_from(["failed", "timeout", "unresponsive"]), unique=True),
 )
 workers = some.sampled_from([None, *WORKERS])
+keys = some.sampled_from([None, None, "one", "two"])
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -61,22 +62,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ── rollouts are recorded and claimed ──
 
-    @rule(target=rollouts, config=configs)
-    def enqueue(self, config: RolloutConfig) -> str:
+    @rule(target=rollouts, config=configs, key=keys)
+    def enqueue(self, config: RolloutConfig, key: str | None) -> str:
         self.settle()
-        rollout = self.perform(say.EnqueueRollout("task", config=config))
-        self.model.record(rollout.rollout_id, config)
-        self.model.become(rollout.rollout_id, "queuing")
+        rollout = self.perform(say.EnqueueRollout("task", config=config, key=key))
+        self.model.enqueue(rollout.rollout_id, config, key)
         return rollout.rollout_id
 
-    @rule(target=rollouts, many=some.lists(configs, max_size=3))
-    def enqueue_many(self, many: list[RolloutConfig]) -> Any:
+    @rule(target=rollouts, many=some.lists(some.tuples(configs, keys), max_size=3))
+    def enqueue_many(self, many: list[tuple[RolloutConfig, str | None]]) -> Any:
         self.settle()
-        requests = [EnqueueRolloutRequest(input="task", config=config) for config in many]
+        requests = [EnqueueRolloutRequest(input="task", config=config, key=key) for config, key in many]
         made = self.perform(say.EnqueueManyRollouts(requests))
-        for rollout, config in zip(made, many, strict=True):
-            self.model.record(rollout.rollout_id, config)
-            self.model.become(rollout.rollout_id, "queuing")
+        for rollout, (config, key) in zip(made, many, strict=True):
+            self.model.enqueue(rollout.rollout_id, config, key)
         ids: list[str] = [rollout.rollout_id for rollout in made]
         return multiple(*ids)
 

@@ -95,19 +95,39 @@ def _copied_config(config: RolloutConfig) -> RolloutConfig:
 
 @operation(EnqueueRollout)
 def enqueue_rollout(tables: Tables, message: EnqueueRollout, now: float) -> Change[Rollout]:
-    """Record a task at the end of the queue."""
+    """Record a task at the end of the queue, unless its key is known."""
+    key = message.key
+    known = None if key is None else tables.rollout_of_key(key)
+    if known is not None:
+        return Change(with_attempt(tables, known))
     rollout = _recorded(tables, message, now)
-    return Change(rollout, rollouts=(rollout,))
+    return Change(rollout, rollouts=(rollout,), keys=() if key is None else ((key, rollout.rollout_id),))
 
 
 @operation(EnqueueManyRollouts)
 def enqueue_many_rollouts(tables: Tables, message: EnqueueManyRollouts, now: float) -> Change[list[Rollout]]:
-    """Record many tasks at the end of the queue."""
+    """Record many tasks at the end of the queue, but for those whose key is known."""
     made: dict[str, Rollout] = {}
+    keys: dict[str, str] = {}
+    reply: list[Rollout] = []
     for request in message.requests:
-        rollout = _recorded(tables, request, now, made=made)
-        made[rollout.rollout_id] = rollout
-    return Change(list(made.values()), rollouts=list(made.values()))
+        key = request.key
+        rollout = None if key is None else _of_key(tables, key, made, keys)
+        if rollout is None:
+            rollout = _recorded(tables, request, now, made=made)
+            made[rollout.rollout_id] = rollout
+            if key is not None:
+                keys[key] = rollout.rollout_id
+        reply.append(rollout)
+    return Change(reply, rollouts=list(made.values()), keys=tuple(keys.items()))
+
+
+def _of_key(tables: Tables, key: str, made: Mapping[str, Rollout], keys: Mapping[str, str]) -> Rollout | None:
+    """The rollout of a key, among those recorded in the same go or before."""
+    if key in keys:
+        return made[keys[key]]
+    known = tables.rollout_of_key(key)
+    return None if known is None else with_attempt(tables, known)
 
 
 @operation(StartRollout)
