@@ -86,7 +86,8 @@ class LightningStore(ABC):
 
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
     ``update_many_workers``, ``next_completion``, ``get_completion_cursor``, ``explain_rollout``,
-    ``start_rollout(begun=...)``, ``add_resources(publish=...)`` and the ``key`` of what is enqueued.
+    ``renew_leases``, ``start_rollout(begun=...)``, ``add_resources(publish=...)``, the ``key`` of what is enqueued and
+    the ``lease`` of what is claimed.
     """
 
     operations: ClassVar[Mapping[str, type[Message[Any]]]] = {}
@@ -136,8 +137,8 @@ class LightningStore(ABC):
     def watch_attempt(self, attempt_id: str, stop: Callable[[str], None], /) -> Callable[[], None]:
         """Have ``stop`` called once if the store ends this attempt before its worker does.
 
-        The argument says why: "cancelled", "timeout", "unresponsive", "requeued", "released" or the rollout's new
-        status. If it is over already, or no such attempt is known, ``stop`` is called at once.
+        The argument says why: "cancelled", "timeout", "unresponsive", "requeued", "released", "lease lapsed" or the
+        rollout's new status. If it is over already, or no such attempt is known, ``stop`` is called at once.
 
         Returns:
             A function that ends the watch.
@@ -194,6 +195,7 @@ class LightningStore(ABC):
     dequeue_rollout = store_operation(messages.DequeueRollout)
     dequeue_many_rollouts = store_operation(messages.DequeueManyRollouts)
     start_attempt = store_operation(messages.StartAttempt)
+    renew_leases = store_operation(messages.RenewLeases)
     release_attempt = store_operation(messages.ReleaseAttempt)
     update_rollout = store_operation(messages.UpdateRollout)
     update_attempt = store_operation(messages.UpdateAttempt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from lightning_actors.types import Attempt, ResourcesUpdate, Rollout, Span, Worker
+from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, Span, Worker
 
 __all__ = ["Change"]
 
@@ -21,6 +21,7 @@ class Change(NamedTuple, Generic[R_co]):
         rollouts: New states of rollouts. One whose status is queuing or requeuing stands in the queue, and no other.
         to_front: The queued ones among them go to the head of the queue instead of its end.
         attempts: New states of attempts.
+        leases: Leases on open attempts, new or prolonged. A lease goes when its attempt ends or is removed.
         removed: An attempt that is to be forgotten.
         workers: New states of workers.
         resources: New states of resources.
@@ -35,6 +36,7 @@ class Change(NamedTuple, Generic[R_co]):
     rollouts: Sequence[Rollout] = ()
     to_front: bool = False
     attempts: Sequence[Attempt] = ()
+    leases: Sequence[HeldLease] = ()
     removed: Attempt | None = None
     workers: Sequence[Worker] = ()
     resources: Sequence[ResourcesUpdate] = ()

@@ -25,7 +25,7 @@ from lightning_actors.store import rules
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers import handle
-from lightning_actors.store.handlers.attempts import overdue, why_over
+from lightning_actors.store.handlers.deadlines import settled, why_over
 from lightning_actors.store.messages import (
     DequeueManyRollouts,
     DequeueRollout,
@@ -127,7 +127,7 @@ class LocalStore(LightningStore):
         return reply
 
     def settle(self) -> float:
-        """End the attempts whose deadline has come.
+        """End the attempts whose deadline has come, and undo the claims whose lease has lapsed.
 
         Returns:
             The time at which it was so, in seconds since the epoch.
@@ -135,9 +135,8 @@ class LocalStore(LightningStore):
         now = self._clock.time()
         due = self._next_due()
         if due is not None and due <= now:
-            for attempt in self._tables.due_attempts(now):
-                log.info("attempt_overdue", rollout_id=attempt.rollout_id, attempt_id=attempt.attempt_id)
-                self._commit(overdue(self._tables, attempt, now))
+            for change in settled(self._tables, now):
+                self._commit(change)
         return now
 
     def next_due(self) -> float | None:

@@ -11,11 +11,12 @@ from lightning_actors.store import rules
 from lightning_actors.store.change import Change
 from lightning_actors.store.completion_log import CompletionLog
 from lightning_actors.store.deadlines import Deadlines
+from lightning_actors.store.lease_book import LeaseBook
 from lightning_actors.store.messages import LightningStoreStatistics
 from lightning_actors.store.rollout_index import RolloutIndex
 from lightning_actors.store.span_shelf import SpanShelf
 from lightning_actors.store.waiting_line import WaitingLine
-from lightning_actors.types import Attempt, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
+from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
 
 __all__ = ["MemoryTables", "memory_capacity_bytes"]
 
@@ -36,6 +37,7 @@ class MemoryTables:
         self._attempts: dict[str, Attempt] = {}
         self._attempts_at: dict[str, list[Attempt]] = {}
         self._deadlines = Deadlines()
+        self._leases = LeaseBook()
         self._resources: dict[str, ResourcesUpdate] = {}
         self._latest_resources_id: str | None = None
         self._workers: dict[str, Worker] = {}
@@ -52,12 +54,13 @@ class MemoryTables:
             self._put_rollout(rollout, to_front=change.to_front)
         for attempt in change.attempts:
             self._put_attempt(attempt)
+        for lease in change.leases:
+            self._leases.put(lease)
+            self._deadlines.set(lease.attempt_id, lease.until)
         for worker in change.workers:
             self._workers[worker.worker_id] = worker
-        for update in change.resources:
-            self._resources[update.resources_id] = update
-        if change.latest_resources_id is not None:
-            self._latest_resources_id = change.latest_resources_id
+        if change.resources:
+            self._put_resources(change.resources, change.latest_resources_id)
         if change.keys:
             self._ids_by_key.update(change.keys)
         if change.sequences:
@@ -84,6 +87,12 @@ class MemoryTables:
         if status in rules.ROLLOUT_QUEUED and rollout_id not in self._queue:
             self._queue.join(rollout_id, at_head=to_front)
 
+    def _put_resources(self, resources: Sequence[ResourcesUpdate], latest_id: str | None) -> None:
+        for update in resources:
+            self._resources[update.resources_id] = update
+        if latest_id is not None:
+            self._latest_resources_id = latest_id
+
     def _put_spans(self, spans: Sequence[Span], sizes: Sequence[int]) -> None:
         for span, size_bytes in zip(spans, sizes, strict=True):
             ended = self._rollouts[span.rollout_id].status in rules.ROLLOUT_ENDED
@@ -102,6 +111,8 @@ class MemoryTables:
             place = next(p for p, known in enumerate(attempts) if known.attempt_id == attempt.attempt_id)
             attempts[place] = attempt
         self._attempts[attempt.attempt_id] = attempt
+        if attempt.attempt_id in self._leases.by_attempt and attempt.status not in rules.ATTEMPT_OPEN:
+            self._leases.drop(attempt.attempt_id)
         self._note_deadline(attempt, self._rollouts[attempt.rollout_id])
 
     def _remove_attempt(self, attempt: Attempt) -> None:
@@ -110,9 +121,10 @@ class MemoryTables:
             known for known in self._attempts_at[attempt.rollout_id] if known.attempt_id != attempt.attempt_id
         ]
         self._deadlines.discard(attempt.attempt_id)
+        self._leases.drop(attempt.attempt_id)
 
     def _note_deadline(self, attempt: Attempt, rollout: Rollout) -> None:
-        due = rules.attempt_due(attempt, rollout.config)
+        due = rules.attempt_due(attempt, rollout.config, self._leases.by_attempt.get(attempt.attempt_id))
         if due is None:
             self._deadlines.discard(attempt.attempt_id)
         else:
@@ -123,7 +135,8 @@ class MemoryTables:
         reached: list[tuple[float, Attempt]] = []
         for attempt_id in self._deadlines.pop(now):
             attempt = self._attempts[attempt_id]
-            due = rules.attempt_due(attempt, self._rollouts[attempt.rollout_id].config)
+            config = self._rollouts[attempt.rollout_id].config
+            due = rules.attempt_due(attempt, config, self._leases.by_attempt.get(attempt_id))
             if due is not None and due <= now:
                 reached.append((due, attempt))
             elif due is not None:
@@ -197,6 +210,14 @@ class MemoryTables:
     def attempts(self, rollout_id: str) -> Sequence[Attempt]:
         """The attempts at a rollout, first one first."""
         return self._attempts_at.get(rollout_id, ())
+
+    def lease(self, attempt_id: str) -> HeldLease | None:
+        """The lease on an open attempt."""
+        return self._leases.by_attempt.get(attempt_id)
+
+    def leases_of(self, holder: str) -> Sequence[HeldLease]:
+        """The leases of one holder."""
+        return self._leases.of(holder)
 
     def resources(self, resources_id: str) -> ResourcesUpdate | None:
         """One set of resources."""

@@ -5,8 +5,8 @@ Arguments are checked when a message is built. Where a field has the same name a
 `types.Attempt`, it means the same.
 
 Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers,
-NextCompletion, GetCompletionCursor, ExplainRollout, ``StartRollout.begun``, ``AddResources.publish`` and the
-``key`` of what is enqueued, which are ours.
+NextCompletion, GetCompletionCursor, ExplainRollout, RenewLeases, ``StartRollout.begun``, ``AddResources.publish``, the
+``key`` of what is enqueued and the ``lease`` of what is claimed, which are ours.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from lightning_actors.types import (
     EnqueueRolloutRequest,
     Explanation,
     FilterLogic,
+    Lease,
     NamedResources,
     PaginatedResult,
     ResourcesUpdate,
@@ -71,6 +72,7 @@ __all__ = [
     "QuerySpans",
     "QueryWorkers",
     "ReleaseAttempt",
+    "RenewLeases",
     "StartAttempt",
     "StartRollout",
     "Statistics",
@@ -139,7 +141,7 @@ class StartRollout(StoreMessage[AttemptedRollout]):
     """Record a task and claim it at once: its first attempt is made and the queue never sees it.
 
     With ``begun`` the attempt is running from the start, as if its worker had said so. Raises ResourcesNotFound for an
-    unknown ``resources_id``; None takes the latest.
+    unknown ``resources_id``; None takes the latest. With a ``lease`` the claim holds for so long, see DequeueRollout.
     """
 
     input: TaskInput
@@ -149,6 +151,7 @@ class StartRollout(StoreMessage[AttemptedRollout]):
     metadata: dict[str, Any] | None = None
     worker_id: str | None = None
     begun: bool = False
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -181,18 +184,41 @@ class EnqueueManyRollouts(StoreMessage[list[Rollout]]):
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class DequeueRollout(StoreMessage[AttemptedRollout | None]):
-    """Claim the rollout that has waited longest, without waiting; None when the queue is empty."""
+    """Claim the rollout that has waited longest, without waiting; None when the queue is empty.
+
+    A claim under a ``lease`` holds for its seconds, and longer if its holder renews it (RenewLeases). Where it lapses,
+    an attempt that has not begun is undone, as by ReleaseAttempt, and one that has becomes unresponsive; the retry rule
+    decides what follows. Without a lease a claim holds until it is ended, released, or reaches a deadline.
+    """
 
     worker_id: str | None = None
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class DequeueManyRollouts(StoreMessage[list[AttemptedRollout]]):
-    """Claim up to ``limit`` rollouts, those that have waited longest first; the worker is linked to the last."""
+    """Claim up to ``limit`` rollouts, those that have waited longest first; the worker is linked to the last.
+
+    Each is held under a lease of its own, where one is given.
+    """
 
     _: KW_ONLY
     limit: int = 1
     worker_id: str | None = None
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class RenewLeases(StoreMessage[list[str]]):
+    """Prolong a holder's leases: each holds for its seconds from now on.
+
+    ``attempt_ids`` are those at which the holder is; it is answered which of them it does not hold (any more), and
+    should stop those. A lease that is not named lapses in its time: that of a claim that its holder never heard of.
+    None prolongs all.
+    """
+
+    holder: str
+    attempt_ids: Many[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

@@ -19,19 +19,35 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from lightning_actors.errors import InvalidTransition
-from lightning_actors.types import Attempt, AttemptStatus, Rollout, RolloutConfig, RolloutStatus, Span, Worker
+from lightning_actors.types import (
+    Attempt,
+    AttemptStatus,
+    HeldLease,
+    Lease,
+    Rollout,
+    RolloutConfig,
+    RolloutStatus,
+    Span,
+    Worker,
+)
 
 __all__ = [
     "ATTEMPT_FINAL",
+    "ATTEMPT_OPEN",
+    "LEASE_LAPSED",
     "ROLLOUT_ENDED",
     "ROLLOUT_QUEUED",
     "attempt_after_status",
     "attempt_begins",
     "attempt_closed_by_rollout",
     "attempt_due",
+    "attempt_given_up",
     "attempt_overdue",
     "check_attempt_may_start",
     "check_rollout_status",
+    "lease_is_first",
+    "lease_renewed",
+    "lease_taken",
     "rollout_claimed",
     "rollout_ended_as",
     "rollout_status_after",
@@ -47,6 +63,8 @@ ROLLOUT_ENDED: frozenset[RolloutStatus] = frozenset({"succeeded", "failed", "can
 ROLLOUT_QUEUED: frozenset[RolloutStatus] = frozenset({"queuing", "requeuing"})
 ATTEMPT_FINAL: frozenset[AttemptStatus] = frozenset({"succeeded", "failed", "timeout"})
 ATTEMPT_OPEN: frozenset[AttemptStatus] = frozenset({"preparing", "running"})
+LEASE_LAPSED = "lease lapsed"
+"""Why an attempt that had begun was given up, where its holder did not renew its lease."""
 
 
 def rollout_status_after(attempt: Attempt, config: RolloutConfig) -> RolloutStatus:
@@ -165,14 +183,15 @@ def attempt_closed_by_rollout(attempt: Attempt, status: RolloutStatus, now: floa
     return attempt.evolve(status="failed", end_time=now, metadata=metadata), reason
 
 
-def attempt_due(attempt: Attempt, config: RolloutConfig) -> float | None:
-    """When the attempt next reaches a deadline; None if it has none or has ended."""
+def attempt_due(attempt: Attempt, config: RolloutConfig, lease: HeldLease | None = None) -> float | None:
+    """When the attempt next reaches a deadline, or its lease lapses; None if it has none or has ended."""
     timeout, silence = config.timeout_seconds, config.unresponsive_seconds
-    if (timeout is None and silence is None) or attempt.status not in ATTEMPT_OPEN:
+    if (timeout is None and silence is None and lease is None) or attempt.status not in ATTEMPT_OPEN:
         return None
     return min(
         math.inf if timeout is None else attempt.start_time + timeout,
         math.inf if silence is None else _last_sign(attempt) + silence,
+        math.inf if lease is None else lease.until,
     )
 
 
@@ -189,6 +208,29 @@ def attempt_overdue(attempt: Attempt, config: RolloutConfig, now: float) -> Atte
     if config.unresponsive_seconds is not None and now >= _last_sign(attempt) + config.unresponsive_seconds:
         return "unresponsive"
     return None
+
+
+def lease_is_first(attempt: Attempt, config: RolloutConfig, lease: HeldLease) -> bool:
+    """Whether the lease lapses before the attempt reaches a deadline: the earlier decides, whenever one looks."""
+    deadline = attempt_due(attempt, config)
+    return deadline is None or lease.until < deadline
+
+
+def lease_taken(lease: Lease, attempt: Attempt, now: float) -> HeldLease:
+    """The lease on an attempt that is claimed under it."""
+    return HeldLease(
+        holder=lease.holder, seconds=lease.seconds, attempt_id=attempt.attempt_id, until=now + lease.seconds
+    )
+
+
+def lease_renewed(lease: HeldLease, now: float) -> HeldLease:
+    """The lease after its holder has given word."""
+    return lease.evolve(until=now + lease.seconds)
+
+
+def attempt_given_up(attempt: Attempt, status: AttemptStatus, reason: str, now: float) -> Attempt:
+    """The attempt once the store has ended it, and why."""
+    return attempt.evolve(status=status, end_time=now, metadata={**(attempt.metadata or {}), "reason": reason})
 
 
 def span_revives(attempt: Attempt, rollout: Rollout, *, superseded: bool) -> bool:

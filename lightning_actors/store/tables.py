@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from lightning_actors.store.change import Change
 from lightning_actors.store.messages import LightningStoreStatistics
-from lightning_actors.types import Attempt, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
+from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
 
 __all__ = ["Tables"]
 
@@ -83,6 +83,14 @@ class Tables(Protocol):
         """The attempts at a rollout, first one first."""
         ...
 
+    def lease(self, attempt_id: str) -> HeldLease | None:
+        """The lease on an open attempt; None if it was claimed under none, or has ended."""
+        ...
+
+    def leases_of(self, holder: str) -> Sequence[HeldLease]:
+        """The leases of one holder, without a look at those of others."""
+        ...
+
     def resources(self, resources_id: str) -> ResourcesUpdate | None:
         """One set of resources."""
         ...
@@ -120,7 +128,10 @@ class Tables(Protocol):
         ...
 
     def due_attempts(self, now: float) -> list[Attempt]:
-        """The open attempts that have reached a deadline, the earliest first; each is named once until it changes."""
+        """The open attempts that have reached a deadline, or whose lease has lapsed, the earliest first.
+
+        Each is named once until it changes.
+        """
         ...
 
     def next_due(self) -> float | None:

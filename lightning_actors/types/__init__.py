@@ -18,6 +18,7 @@ from lightning_actors.types.core import (
     WorkerStatus,
 )
 from lightning_actors.types.explanation import ExplainedAttempt, Explanation
+from lightning_actors.types.lease import HeldLease, Lease
 from lightning_actors.types.query import (
     FilterField,
     FilterLogic,
@@ -68,7 +69,9 @@ __all__ = [
     "FilterField",
     "FilterLogic",
     "FilterOptions",
+    "HeldLease",
     "Hook",
+    "Lease",
     "Link",
     "NamedResources",
     "OtelResource",

@@ -72,6 +72,8 @@ class Explanation(Record):
         is_watched: Whether a runner listens for the end of the attempt that is open.
         deadline: When the open attempt meets its next deadline, unless it gives a sign of life; None if it has none.
         deadline_status: The status that it is given then.
+        held_by: Who holds a lease on the open attempt; None if nobody does, for it was claimed without one.
+        held_until: When the lease lapses unless it is renewed.
         waiters: How many wait for the rollout to end.
     """
 
@@ -92,6 +94,8 @@ class Explanation(Record):
     is_watched: bool = False
     deadline: float | None = None
     deadline_status: Literal["timeout", "unresponsive"] | None = None
+    held_by: str | None = None
+    held_until: float | None = None
     waiters: int = 0
 
     def __str__(self) -> str:
@@ -107,7 +111,10 @@ class Explanation(Record):
                 yield self._demand()
             case "preparing" | "running" if self.attempts:
                 yield self._open(self.attempts[-1])
-                if not self.is_watched:
+                if self.held_until is not None:
+                    left = in_words(self.held_until - self.time)
+                    yield f"{self.held_by} holds it for {left} more, unless it renews its lease."
+                elif not self.is_watched:
                     yield "No runner has registered to be told of its end: it may be gone."
             case _:
                 when = "" if self.end_time is None else f" {in_words(self.time - self.end_time)} ago"

@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from lightning_actors.types import AttemptedRollout, AttemptStatus, RolloutConfig, RolloutStatus, WorkerStatus
+from lightning_actors.types import (
+    AttemptedRollout,
+    AttemptStatus,
+    HeldLease,
+    Lease,
+    RolloutConfig,
+    RolloutStatus,
+    WorkerStatus,
+)
 
 __all__ = ["ENDED", "FINAL", "Known", "Model", "Task", "Try"]
 
@@ -24,6 +32,18 @@ class Try:
     started: float = 0.0
     alive: float = 0.0
     why: str | None = None
+    lease: HeldLease | None = None
+
+    def prolong(self, now: float) -> None:
+        """Its holder has given word."""
+        if self.lease is not None:
+            self.lease = self.lease.model_copy(update={"until": now + self.lease.seconds})
+
+    def become(self, status: AttemptStatus) -> None:
+        """Its new status; a lease does not outlast its end."""
+        self.status = status
+        if status not in OPEN:
+            self.lease = None
 
 
 @dataclass
@@ -83,10 +103,16 @@ class Model:
         self.record(rollout_id, config)
         self.become(rollout_id, "queuing")
 
-    def claim(self, claimed: AttemptedRollout, worker: str | None, now: float) -> tuple[str, str]:
+    def claim(
+        self, claimed: AttemptedRollout, worker: str | None, now: float, lease: Lease | None = None
+    ) -> tuple[str, str]:
         """A new attempt."""
         task, attempt = self.tasks[claimed.rollout_id], claimed.attempt
         task.tries.append(Try(attempt.attempt_id, worker, started=now, alive=now))
+        if lease is not None:
+            task.tries[-1].lease = HeldLease(
+                holder=lease.holder, seconds=lease.seconds, attempt_id=attempt.attempt_id, until=now + lease.seconds
+            )
         assert attempt.sequence_id == len(task.tries)
         self.become(claimed.rollout_id, "preparing")
         if worker is not None:
@@ -104,7 +130,7 @@ class Model:
     def decide(self, rollout_id: str, status: AttemptStatus) -> None:
         """The newest attempt at a rollout has this status now: what becomes of both."""
         task = self.tasks[rollout_id]
-        task.tries[-1].status = status
+        task.tries[-1].become(status)
         self.tell_worker(task.tries[-1])
         if status in {"preparing", "running", "succeeded"}:
             self.become(rollout_id, status)  # pyright: ignore[reportArgumentType]  # these three are statuses of rollouts too
@@ -126,32 +152,53 @@ class Model:
 
     def close(self, attempt: Try, status: AttemptStatus) -> None:
         """An attempt is ended over its worker's head."""
-        attempt.status = status
+        attempt.become(status)
         self.tell_worker(attempt)
 
-    def due(self, rollout_id: str) -> tuple[float, float]:
-        """When a rollout's newest attempt times out, and when it has been silent too long; infinite if never."""
+    def undo(self, rollout_id: str) -> None:
+        """The newest attempt never began: it is forgotten, and its rollout is the head of the queue."""
+        task = self.tasks[rollout_id]
+        last = task.tries.pop()
+        task.status = "requeuing" if task.tries else "queuing"
+        self.queue.insert(0, rollout_id)
+        task.spans = {key: number for key, number in task.spans.items() if key[0] != last.attempt_id}
+        if last.worker is not None and self.workers[last.worker].holds == last.attempt_id:
+            self.workers[last.worker] = Known("idle")
+
+    def due(self, rollout_id: str) -> tuple[float, float, float]:
+        """When a rollout's newest attempt times out, is silent too long, and loses its lease; infinite if never."""
         task = self.tasks[rollout_id]
         if not task.tries or task.tries[-1].status not in OPEN:
-            return math.inf, math.inf
+            return math.inf, math.inf, math.inf
         last, config = task.tries[-1], task.config
-        return last.started + (config.timeout_seconds or math.inf), last.alive + (
-            config.unresponsive_seconds or math.inf
+        return (
+            last.started + (config.timeout_seconds or math.inf),
+            last.alive + (config.unresponsive_seconds or math.inf),
+            math.inf if last.lease is None else last.lease.until,
         )
 
-    def end_overdue(self, now: float) -> dict[str, float]:
-        """End what is overdue; the timeout goes before silence.
+    def end_overdue(self, now: float) -> tuple[dict[str, float], int]:
+        """End what is overdue; the timeout goes before silence, and a lease decides where it lapses before both.
 
         Returns:
-            When each rollout was or is due.
+            When each rollout was or is due, and how many claims were undone.
         """
+        undone = 0
         due = {rollout_id: self.due(rollout_id) for rollout_id in self.tasks}
-        for rollout_id, (times_out, falls_silent) in due.items():
-            if min(times_out, falls_silent) <= now:
+        for rollout_id, (times_out, falls_silent, lapses) in due.items():
+            last = self.tasks[rollout_id].tries[-1:]
+            if lapses <= now and lapses < min(times_out, falls_silent):
+                if last[0].status == "preparing":
+                    self.undo(rollout_id)
+                    undone += 1
+                else:
+                    last[0].why = "lease lapsed"
+                    self.decide(rollout_id, "unresponsive")
+            elif min(times_out, falls_silent) <= now:
                 status: AttemptStatus = "timeout" if times_out <= now else "unresponsive"
-                self.tasks[rollout_id].tries[-1].why = status
+                last[0].why = status
                 self.decide(rollout_id, status)
-        return {rollout_id: min(both) for rollout_id, both in due.items()}
+        return {rollout_id: min(all_three) for rollout_id, all_three in due.items()}, undone
 
     def revives(self, task: Task, attempt: Try) -> bool:
         """Whether a span makes an attempt running."""

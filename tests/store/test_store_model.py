@@ -16,7 +16,14 @@ from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import AttemptNotFound, InvalidTransition, ResourcesNotFound, RolloutNotFound
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.store import messages as say
-from lightning_actors.types import AttemptStatus, EnqueueRolloutRequest, PromptTemplate, RolloutConfig, RolloutStatus
+from lightning_actors.types import (
+    AttemptStatus,
+    EnqueueRolloutRequest,
+    Lease,
+    PromptTemplate,
+    RolloutConfig,
+    RolloutStatus,
+)
 
 WORKERS = ["Worker-1", "Worker-2"]
 TEMPLATE = PromptTemplate(template="x", engine="f-string")
@@ -29,6 +36,9 @@ configs = some.builds(
     retry_condition=some.lists(some.sampled_from(["failed", "timeout", "unresponsive"]), unique=True),
 )
 workers = some.sampled_from([None, *WORKERS])
+leases = some.none() | some.builds(
+    Lease, holder=some.sampled_from(["client-1", "client-2"]), seconds=some.sampled_from([2.0, 5.0])
+)
 keys = some.sampled_from([None, None, "one", "two"])
 
 
@@ -53,12 +63,15 @@ class StoreMachine(RuleBasedStateMachine):
     def settle(self) -> None:
         """End what is overdue, and take over the order in which the store did: that of the deadlines."""
         self.store.settle()
-        waiting = len(self.model.queue)
-        due = self.model.end_overdue(self.now)
-        requeued = [rollout.rollout_id for rollout in self.store._tables.queued(1_000)][waiting:]
-        assert sorted(requeued) == sorted(self.model.queue[waiting:])
-        assert [due[rollout_id] for rollout_id in requeued] == sorted(due[rollout_id] for rollout_id in requeued)
-        self.model.queue[waiting:] = requeued
+        waiting = list(self.model.queue)
+        due, undone = self.model.end_overdue(self.now)
+        queue = [rollout.rollout_id for rollout in self.store._tables.queued(1_000)]
+        last = undone + len(waiting)
+        assert queue[undone:last] == waiting
+        for place in (slice(0, undone), slice(last, None)):  # claims undone are the head, what is retried is the end
+            assert sorted(queue[place]) == sorted(self.model.queue[place])
+            assert [due[rollout_id] for rollout_id in queue[place]] == sorted(due[i] for i in queue[place])
+        self.model.queue = queue
 
     # ── rollouts are recorded and claimed ──
 
@@ -79,31 +92,41 @@ class StoreMachine(RuleBasedStateMachine):
         ids: list[str] = [rollout.rollout_id for rollout in made]
         return multiple(*ids)
 
-    @rule(target=attempts, config=configs, worker=workers)
-    def start(self, config: RolloutConfig, worker: str | None) -> tuple[str, str]:
+    @rule(target=attempts, config=configs, worker=workers, lease=leases)
+    def start(self, config: RolloutConfig, worker: str | None, lease: Lease | None) -> tuple[str, str]:
         self.settle()
-        started = self.perform(say.StartRollout("task", config=config, worker_id=worker))
+        started = self.perform(say.StartRollout("task", config=config, worker_id=worker, lease=lease))
         self.model.record(started.rollout_id, config)
-        return self.model.claim(started, worker, self.now)
+        return self.model.claim(started, worker, self.now, lease)
 
-    @rule(target=attempts, worker=workers)
-    def dequeue(self, worker: str | None) -> Any:
+    @rule(target=attempts, worker=workers, lease=leases)
+    def dequeue(self, worker: str | None, lease: Lease | None) -> Any:
         self.settle()
-        claimed = self.perform(say.DequeueRollout(worker))
-        return self.take_over([] if claimed is None else [claimed], 1, worker)
+        claimed = self.perform(say.DequeueRollout(worker, lease))
+        return self.take_over([] if claimed is None else [claimed], 1, worker, lease)
 
-    @rule(target=attempts, limit=some.integers(-1, 3), worker=workers)
-    def dequeue_many(self, limit: int, worker: str | None) -> Any:
+    @rule(target=attempts, limit=some.integers(-1, 3), worker=workers, lease=leases)
+    def dequeue_many(self, limit: int, worker: str | None, lease: Lease | None) -> Any:
         self.settle()
-        return self.take_over(
-            self.perform(say.DequeueManyRollouts(limit=limit, worker_id=worker)), max(limit, 0), worker
-        )
+        claims = self.perform(say.DequeueManyRollouts(limit=limit, worker_id=worker, lease=lease))
+        return self.take_over(claims, max(limit, 0), worker, lease)
 
-    def take_over(self, claims: list[Any], limit: int, worker: str | None) -> Any:
+    def take_over(self, claims: list[Any], limit: int, worker: str | None, lease: Lease | None = None) -> Any:
         assert [claim.rollout_id for claim in claims] == self.model.queue[:limit]
         if worker is not None and limit and not claims:
             self.model.workers[worker] = Known("idle")
-        return multiple(*[self.model.claim(claim, worker, self.now) for claim in claims])
+        return multiple(*[self.model.claim(claim, worker, self.now, lease) for claim in claims])
+
+    @rule(holder=some.sampled_from(["client-1", "client-2"]), named=some.none() | some.lists(attempts, max_size=3))
+    def renew(self, holder: str, named: list[tuple[str, str]] | None) -> None:
+        self.settle()
+        ids = None if named is None else list(dict.fromkeys(attempt_id for _, attempt_id in named))
+        lost = self.perform(say.RenewLeases(holder, ids))
+        tries = [one for task in self.model.tasks.values() for one in task.tries]
+        held = {one.attempt_id: one for one in tries if one.lease is not None and one.lease.holder == holder}
+        assert lost == [attempt_id for attempt_id in ids or () if attempt_id not in held]
+        for attempt_id in held if ids is None else set(ids) & set(held):
+            held[attempt_id].prolong(self.now)
 
     @rule(target=attempts, rollout_id=rollouts, worker=workers)
     def try_by_hand(self, rollout_id: str, worker: str | None) -> Any:
@@ -125,14 +148,8 @@ class StoreMachine(RuleBasedStateMachine):
         found = self.model.find(*attempt)
         released = self.perform(say.ReleaseAttempt(*attempt))
         assert released == (found is not None and found[1] is found[0].tries[-1] and found[1].status == "preparing")
-        if released and found is not None:
-            task, last = found
-            task.tries.pop()
-            task.status = "requeuing" if task.tries else "queuing"
-            self.model.queue.insert(0, attempt[0])
-            task.spans = {key: number for key, number in task.spans.items() if key[0] != last.attempt_id}
-            if last.worker is not None and self.model.workers[last.worker].holds == last.attempt_id:
-                self.model.workers[last.worker] = Known("idle")
+        if released:
+            self.model.undo(attempt[0])
 
     # ── attempts go on and end ──
 
@@ -296,6 +313,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert (rollout.end_time is not None) == (task.status in ENDED)
             attempts = self.perform(say.QueryAttempts(rollout_id))
             assert [(a.attempt_id, a.status) for a in attempts] == [(t.attempt_id, t.status) for t in task.tries]
+            leases = [self.store._tables.lease(one.attempt_id) for one in task.tries]
+            assert leases == [one.lease for one in task.tries]
             for number, attempt in enumerate(attempts, start=1):
                 assert attempt.sequence_id == number
                 assert (attempt.end_time is not None) == (attempt.status in {*FINAL, "unresponsive"})

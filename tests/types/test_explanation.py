@@ -115,6 +115,14 @@ def test_a_rollout_without_a_runner_or_a_deadline_says_so() -> None:
     )
 
 
+def test_a_leased_attempt_says_who_holds_it_and_for_how_long() -> None:
+    attempts, held = [attempt(1, "running", worker_id="Worker-4")], {"held_by": "client-7", "held_until": NOW + 18.2}
+    assert str(explanation(status="running", attempts=attempts, **held)) == (
+        "ro-1 is running: attempt 1 of 1 by Worker-4 for 12.1 s, no sign of life yet, no deadline. "
+        "client-7 holds it for 18.2 s more, unless it renews its lease. Task: 'Japan'"
+    )
+
+
 def test_a_claimed_rollout_has_not_begun() -> None:
     said = explanation(
         status="preparing",

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from lightning_actors.store.handlers import attempts, completions, explanations, resources, rollouts, spans, workers
+from lightning_actors.store.handlers import (
+    attempts,
+    completions,
+    explanations,
+    leases,
+    resources,
+    rollouts,
+    spans,
+    workers,
+)
 from lightning_actors.store.handlers.registry import HANDLERS, handle
 
-__all__ = ["HANDLERS", "attempts", "completions", "explanations", "handle", "resources", "rollouts", "spans", "workers"]
+__all__ = [
+    "HANDLERS",
+    "attempts",
+    "completions",
+    "explanations",
+    "handle",
+    "leases",
+    "resources",
+    "rollouts",
+    "spans",
+    "workers",
+]

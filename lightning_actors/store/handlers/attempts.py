@@ -1,4 +1,4 @@
-"""Attempts: claimed, begun, ended, overdue, released."""
+"""Attempts: claimed, begun, ended, released."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from lightning_actors.store.messages import (
 from lightning_actors.store.paging import sorted_and_paged
 from lightning_actors.store.tables import Tables
 from lightning_actors.store.unset import Unset
-from lightning_actors.types import Attempt, AttemptedRollout, PaginatedResult, Rollout, Worker
+from lightning_actors.types import Attempt, AttemptedRollout, Lease, PaginatedResult, Rollout, Worker
 
 __all__ = [
     "attempt_at",
     "claimed",
     "copied_task",
+    "follow",
     "freed_worker",
     "latest_attempt",
     "new_attempt",
-    "overdue",
+    "undone",
     "wanted_rollout",
-    "why_over",
     "worker_of",
 ]
 
@@ -125,17 +125,19 @@ def _copied(value: Any, copies: dict[int, Any]) -> Any:
 @operation(DequeueRollout)
 def dequeue_rollout(tables: Tables, message: DequeueRollout, now: float) -> Change[AttemptedRollout | None]:
     """Claim the head of the queue."""
-    many = _dequeue(tables, 1, message.worker_id, now)
+    many = _dequeue(tables, 1, message.worker_id, message.lease, now)
     return many.replying(many.reply[0] if many.reply else None)
 
 
 @operation(DequeueManyRollouts)
 def dequeue_many_rollouts(tables: Tables, message: DequeueManyRollouts, now: float) -> Change[list[AttemptedRollout]]:
     """Claim the first of the queue."""
-    return _dequeue(tables, max(message.limit, 0), message.worker_id, now)
+    return _dequeue(tables, max(message.limit, 0), message.worker_id, message.lease, now)
 
 
-def _dequeue(tables: Tables, limit: int, worker_id: str | None, now: float) -> Change[list[AttemptedRollout]]:
+def _dequeue(
+    tables: Tables, limit: int, worker_id: str | None, lease: Lease | None, now: float
+) -> Change[list[AttemptedRollout]]:
     claims: dict[str, Attempt] = {}
     rollouts: list[Rollout] = []
     for queued in tables.queued(limit):
@@ -153,7 +155,8 @@ def _dequeue(tables: Tables, limit: int, worker_id: str | None, now: float) -> C
         elif worker.status != "idle":
             workers = (rules.worker_idle(worker, now),)
     reply = [claimed(rollout, attempt) for rollout, attempt in zip(rollouts, attempts, strict=True)]
-    return Change(reply, rollouts=rollouts, attempts=attempts, workers=workers)
+    leases = () if lease is None else [rules.lease_taken(lease, attempt, now) for attempt in attempts]
+    return Change(reply, rollouts=rollouts, attempts=attempts, leases=leases, workers=workers)
 
 
 @operation(StartAttempt)
@@ -188,6 +191,11 @@ def release_attempt(tables: Tables, message: ReleaseAttempt, now: float) -> Chan
     attempt = latest_attempt(tables, message.rollout_id)
     if rollout is None or attempt is None or attempt.attempt_id != message.attempt_id or attempt.status != "preparing":
         return Change(reply=False)
+    return undone(tables, rollout, attempt, now)
+
+
+def undone(tables: Tables, rollout: Rollout, attempt: Attempt, now: float) -> Change[bool]:
+    """Take a claim back as if it had not been: its rollout is the head of the queue again."""
     workers: list[Worker] = []
     if attempt.worker_id is not None:
         worker = worker_of(tables, attempt.worker_id)
@@ -228,7 +236,7 @@ def update_attempt(tables: Tables, message: UpdateAttempt, now: float) -> Change
     if not isinstance(message.status, Unset):
         attempt = rules.attempt_after_status(before, message.status, now, rollout=rollout, superseded=superseded)
     attempt = _with_fields(attempt, message)
-    rollouts = _follow(rollout, attempt, now) if attempt.status != before.status else ()
+    rollouts = follow(rollout, attempt, now) if attempt.status != before.status else ()
     workers: Sequence[Worker] = ()
     if attempt.worker_id is not None and not (
         isinstance(message.status, Unset) and isinstance(message.worker_id, Unset)
@@ -250,37 +258,10 @@ def _with_fields(attempt: Attempt, message: UpdateAttempt) -> Attempt:
     return attempt.evolve(**changes) if changes else attempt
 
 
-def _follow(rollout: Rollout, attempt: Attempt, now: float) -> Sequence[Rollout]:
+def follow(rollout: Rollout, attempt: Attempt, now: float) -> Sequence[Rollout]:
     """The rollout once its latest attempt has changed."""
     status = rules.rollout_status_after(attempt, rollout.config)
     return () if status == rollout.status else (rules.rollout_ended_as(rollout, status, now),)
-
-
-def overdue(tables: Tables, attempt: Attempt, now: float) -> Change[None]:
-    """End an attempt whose deadline has come."""
-    rollout, attempt, superseded = attempt_at(tables, attempt.rollout_id, attempt.attempt_id)
-    status = rules.attempt_overdue(attempt, rollout.config, now)
-    if status is None:
-        return Change(None)
-    metadata = {**(attempt.metadata or {}), "reason": status}
-    ended = attempt.evolve(status=status, end_time=now, metadata=metadata)
-    return Change(
-        None,
-        rollouts=() if superseded else _follow(rollout, ended, now),
-        attempts=[ended],
-        workers=freed_worker(tables, ended, now),
-        stopped=[(ended.attempt_id, status)],
-    )
-
-
-def why_over(tables: Tables, attempt_id: str) -> str | None:
-    """Why an attempt is over; None while it is not. One that is gone was released."""
-    attempt = tables.attempt(attempt_id)
-    if attempt is None:
-        return "released"
-    if attempt.status in rules.ATTEMPT_OPEN:
-        return None
-    return str((attempt.metadata or {}).get("reason", attempt.status))
 
 
 @operation(QueryAttempts)

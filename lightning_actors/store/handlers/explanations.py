@@ -29,6 +29,7 @@ def explain_rollout(tables: Tables, message: ExplainRollout, now: float) -> Chan
     rollout = wanted_rollout(tables, message.rollout_id)
     attempts = tables.attempts(rollout.rollout_id)
     deadline, deadline_status = _deadline(rollout, attempts[-1] if attempts else None)
+    lease = tables.lease(attempts[-1].attempt_id) if attempts else None
     _, under_way = tables.rollouts_page(
         ("preparing", "running"), None, either=False, offset=0, limit=0, descending=False
     )
@@ -47,6 +48,8 @@ def explain_rollout(tables: Tables, message: ExplainRollout, now: float) -> Chan
             under_way=under_way,
             deadline=deadline,
             deadline_status=deadline_status,
+            held_by=None if lease is None else lease.holder,
+            held_until=None if lease is None else lease.until,
         )
     )
 

@@ -140,7 +140,8 @@ def start_rollout(tables: Tables, message: StartRollout, now: float) -> Change[A
     workers: Sequence[Worker] = ()
     if message.worker_id is not None:
         workers = (rules.worker_busy(worker_of(tables, message.worker_id), attempt, now),)
-    return Change(claimed(rollout, attempt), rollouts=(rollout,), attempts=(attempt,), workers=workers)
+    leases = () if message.lease is None else (rules.lease_taken(message.lease, attempt, now),)
+    return Change(claimed(rollout, attempt), rollouts=(rollout,), attempts=(attempt,), leases=leases, workers=workers)
 
 
 @operation(UpdateRollout)
