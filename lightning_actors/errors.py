@@ -11,6 +11,7 @@ LightningError
 ├── StoreError
 │   ├── AttemptNotFound         (also ValueError)
 │   ├── InvalidTransition       (also ValueError) an ended rollout or attempt does not change
+│   ├── ReplyForgotten          what was asked again was answered too long ago
 │   ├── ResourcesNotFound       (also ValueError)
 │   ├── RolloutNotEnded         (also ValueError) what was asked belongs to a rollout that has ended
 │   ├── RolloutNotFound         (also ValueError)
@@ -50,6 +51,7 @@ __all__ = [
     "MissingExtra",
     "MissingPlaceholder",
     "MissingResource",
+    "ReplyForgotten",
     "ResourcesNotFound",
     "RestartLimitExceeded",
     "RolloutCancelled",
@@ -142,6 +144,18 @@ class AttemptNotFound(StoreError, ValueError):
         )
         self.rollout_id = rollout_id
         self.attempt_id = attempt_id
+
+
+class ReplyForgotten(StoreError):
+    """What a client asks for again was answered, and the reply is remembered no more; nothing has changed now."""
+
+    def __init__(self, client: str, number: int) -> None:
+        super().__init__(
+            f"operation {number} of client {client!r} was answered before, and its reply is remembered no more: a "
+            f"client may ask again for what it has had no answer to, and for the last 1,024 operations alone"
+        )
+        self.client = client
+        self.number = number
 
 
 class ResourcesNotFound(StoreError, ValueError):

@@ -23,6 +23,7 @@ from lightning_actors.actors.message import Message
 from lightning_actors.errors import StoreError
 from lightning_actors.store import messages
 from lightning_actors.store.completions import Completions
+from lightning_actors.store.once import Once, Repeats
 from lightning_actors.store.run_ledger import RunLedger
 
 __all__ = ["AtOnce", "LightningStore", "LightningStoreCapabilities", "store_operation"]
@@ -40,12 +41,18 @@ class AtOnce(Protocol):
 
 
 class LightningStoreCapabilities(TypedDict, total=False):
-    """What a store can do; what is absent it cannot."""
+    """What a store can do; what is absent it cannot.
+
+    Ours beside those of Agent Lightning: ``durable``, what it answered is there when it is opened again; and
+    ``remembers_replies``, it takes the envelope `Once`.
+    """
 
     thread_safe: bool
     async_safe: bool
     zero_copy: bool
     otlp_traces: bool
+    durable: bool
+    remembers_replies: bool
 
 
 def store_operation(message: Callable[P, Message[R]]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
@@ -164,6 +171,8 @@ class LightningStore(ABC):
         """Carry one operation out by the method that goes with it, an overriding one included."""
         name = self.overridden.get(type(message))
         if name is None:
+            if isinstance(message, Once) and type(message.message) in self.overridden:
+                return await self._repeats.answer(self, message)
             return await self.deliver(message)
         args, kwargs = _arguments(message)
         return await getattr(self, name)(*args, **kwargs)
@@ -172,6 +181,10 @@ class LightningStore(ABC):
     def run_ledger(self) -> RunLedger:
         """Which rollouts belong to which of the runs that share this store."""
         return RunLedger()
+
+    @functools.cached_property
+    def _repeats(self) -> Repeats:
+        return Repeats()
 
     @property
     def capabilities(self) -> LightningStoreCapabilities:

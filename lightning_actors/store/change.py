@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from lightning_actors.store.messages import StoreMessage
 from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, Span, Worker
 
-__all__ = ["Change"]
+__all__ = ["Change", "Remembered"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+class Remembered(NamedTuple):
+    """A reply that is kept for a client that may ask again; see `store.once`.
+
+    Attributes:
+        client: Who asked.
+        number: The client's number of what it asked.
+        settled_below: The client's replies to the numbers below this one are needed no more.
+        operation: What it asked for, whose ``reply_type()`` is the type of the reply.
+        reply: What it was answered.
+    """
+
+    client: str
+    number: int
+    settled_below: int
+    operation: type[StoreMessage[Any]]
+    reply: Any
 
 
 class Change(NamedTuple, Generic[R_co]):
@@ -29,6 +48,7 @@ class Change(NamedTuple, Generic[R_co]):
         spans: Spans that are new, with their sequence ids.
         sequences: The rollouts' sequence counters, by rollout id, where they move.
         keys: Keys under which rollouts were recorded: (key, rollout id). A key stays for good.
+        remembered: The reply, where its asker may ask for it again.
         stopped: Attempts that were ended over their worker's head: (attempt id, reason).
     """
 
@@ -44,6 +64,7 @@ class Change(NamedTuple, Generic[R_co]):
     spans: Sequence[Span] = ()
     sequences: Sequence[tuple[str, int]] = ()
     keys: Sequence[tuple[str, str]] = ()
+    remembered: Remembered | None = None
     stopped: Sequence[tuple[str, str]] = ()
 
     @property

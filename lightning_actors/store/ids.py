@@ -8,7 +8,7 @@ from collections.abc import Callable
 __all__ = ["fresh_id"]
 
 
-def fresh_id(prefix: str, size: int, taken: Callable[[str], object | None]) -> str:
+def fresh_id(prefix: str, size: int, is_taken: Callable[[str], bool]) -> str:
     """A new id: the prefix and two hex digits for each byte of ``size``.
 
     Eight digits repeat themselves among 100,000 ids more often than not, so each is looked up before it is used.
@@ -16,9 +16,9 @@ def fresh_id(prefix: str, size: int, taken: Callable[[str], object | None]) -> s
     Args:
         prefix: What it begins with, e.g. ``"at-"``.
         size: Random bytes.
-        taken: What has an id already; None if nothing has.
+        is_taken: Whether an id is taken already.
     """
     while True:
         name = prefix + os.urandom(size).hex()
-        if taken(name) is None:
+        if not is_taken(name):
             return name

@@ -34,6 +34,7 @@ from lightning_actors.store.messages import (
     Statistics,
     StoreWait,
 )
+from lightning_actors.store.once import Once
 from lightning_actors.store.sleepers import Sleepers
 from lightning_actors.store.tables import Tables
 from lightning_actors.store.vain_waits import VainWaits
@@ -47,7 +48,7 @@ R = TypeVar("R")
 log = get_logger("lightning_actors.store")
 
 _YIELD_EVERY = 64
-_BESIDE_THE_TABLES = (DequeueRollout, DequeueManyRollouts, Statistics, ExplainRollout)
+_BESIDE_THE_TABLES = (DequeueRollout, DequeueManyRollouts, Statistics, ExplainRollout, Once)
 """Operations that ask for, or tell of, what is not in the tables."""
 
 
@@ -78,7 +79,14 @@ class LocalStore(LightningStore):
     @property
     def capabilities(self) -> LightningStoreCapabilities:
         """Safe to use from many tasks of one loop; records are shared, not copied."""
-        return LightningStoreCapabilities(async_safe=True, thread_safe=False, zero_copy=False, otlp_traces=False)
+        return LightningStoreCapabilities(
+            async_safe=True,
+            thread_safe=False,
+            zero_copy=False,
+            otlp_traces=False,
+            durable=False,
+            remembers_replies=True,
+        )
 
     def _has_a_way_of_its_own(self) -> bool:
         """Whether the class changes what happens on the way from a message to `perform`."""
@@ -122,6 +130,8 @@ class LocalStore(LightningStore):
             return self._named(cast("LightningStoreStatistics", reply))
         if isinstance(message, ExplainRollout):
             return self._surrounded(cast("Explanation", reply))
+        if isinstance(message, Once):
+            return self._completed(message.message, reply, now)
         if isinstance(message, DequeueRollout | DequeueManyRollouts):
             self._last_asked = now, message.worker_id
         return reply

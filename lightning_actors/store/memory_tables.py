@@ -8,11 +8,12 @@ from operator import itemgetter
 from typing import Any
 
 from lightning_actors.store import rules
-from lightning_actors.store.change import Change
+from lightning_actors.store.change import Change, Remembered
 from lightning_actors.store.completion_log import CompletionLog
 from lightning_actors.store.deadlines import Deadlines
 from lightning_actors.store.lease_book import LeaseBook
 from lightning_actors.store.messages import LightningStoreStatistics
+from lightning_actors.store.reply_book import ReplyBook
 from lightning_actors.store.rollout_index import RolloutIndex
 from lightning_actors.store.span_shelf import SpanShelf
 from lightning_actors.store.waiting_line import WaitingLine
@@ -42,6 +43,7 @@ class MemoryTables:
         self._latest_resources_id: str | None = None
         self._workers: dict[str, Worker] = {}
         self._sequences: dict[str, int] = {}
+        self._replies = ReplyBook()
 
     def apply(self, change: Change[Any]) -> None:
         """Make all writes of a change."""
@@ -61,10 +63,11 @@ class MemoryTables:
             self._workers[worker.worker_id] = worker
         if change.resources:
             self._put_resources(change.resources, change.latest_resources_id)
-        if change.keys:
-            self._ids_by_key.update(change.keys)
-        if change.sequences:
+        if change.sequences or change.keys:
             self._sequences.update(change.sequences)
+            self._ids_by_key.update(change.keys)
+        if change.remembered is not None:
+            self._replies.put(change.remembered)
         if change.spans:
             self._put_spans(change.spans, sizes)
 
@@ -230,6 +233,18 @@ class MemoryTables:
     def latest_resources_id(self) -> str | None:
         """The id of the latest resources."""
         return self._latest_resources_id
+
+    def remembered(self, client: str, number: int) -> Remembered | None:
+        """What was answered to this number of a client."""
+        return self._replies.get(client, number)
+
+    def settled_below(self, client: str) -> int:
+        """Below this number, replies to this client were forgotten or settled."""
+        return self._replies.settled_below(client)
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a rollout or an attempt has this id."""
+        return name in self._rollouts or name in self._attempts
 
     def worker(self, worker_id: str) -> Worker | None:
         """One worker."""

@@ -77,6 +77,7 @@ __all__ = [
     "StartRollout",
     "Statistics",
     "StoreMessage",
+    "StoreRead",
     "StoreWait",
     "UpdateAttempt",
     "UpdateManyWorkers",
@@ -102,7 +103,13 @@ class StoreMessage(Message[R_co]):
         return get_args(cls.__orig_bases__[0])[0]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType, reportUnknownVariableType]  # kept by Generic at run time
 
 
-class StoreWait(StoreMessage[R_co]):
+class StoreRead(StoreMessage[R_co]):
+    """An operation that only reads: asking for it again changes nothing."""
+
+    __slots__ = ()
+
+
+class StoreWait(StoreRead[R_co]):
     """An operation that waits until it can be answered in full, or for its ``timeout``."""
 
     __slots__ = ()
@@ -132,7 +139,7 @@ class LightningStoreStatistics(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class Statistics(StoreMessage[LightningStoreStatistics]):
+class Statistics(StoreRead[LightningStoreStatistics]):
     """Count what the store holds."""
 
 
@@ -280,7 +287,7 @@ class UpdateAttempt(StoreMessage[Attempt]):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class QueryRollouts(StoreMessage[PaginatedResult[Rollout]]):
+class QueryRollouts(StoreRead[PaginatedResult[Rollout]]):
     """Rollouts by status and id, each with its latest attempt where it has one; oldest first unless sorted.
 
     ``limit`` -1 means all. ``status`` and ``rollout_ids`` are older names of ``status_in`` and ``rollout_id_in``.
@@ -301,7 +308,7 @@ class QueryRollouts(StoreMessage[PaginatedResult[Rollout]]):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class QueryAttempts(StoreMessage[PaginatedResult[Attempt]]):
+class QueryAttempts(StoreRead[PaginatedResult[Attempt]]):
     """The attempts at a rollout, first one first; an empty page for an unknown rollout."""
 
     rollout_id: str
@@ -313,21 +320,21 @@ class QueryAttempts(StoreMessage[PaginatedResult[Attempt]]):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class GetRolloutById(StoreMessage[Rollout | None]):
+class GetRolloutById(StoreRead[Rollout | None]):
     """One rollout, with its latest attempt where it has one; None if unknown."""
 
     rollout_id: str
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class GetLatestAttempt(StoreMessage[Attempt | None]):
+class GetLatestAttempt(StoreRead[Attempt | None]):
     """The newest attempt at a rollout; None if there is none."""
 
     rollout_id: str
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class QueryResources(StoreMessage[PaginatedResult[ResourcesUpdate]]):
+class QueryResources(StoreRead[PaginatedResult[ResourcesUpdate]]):
     """Sets of resources, oldest first unless sorted."""
 
     _: KW_ONLY
@@ -340,14 +347,14 @@ class QueryResources(StoreMessage[PaginatedResult[ResourcesUpdate]]):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class GetResourcesById(StoreMessage[ResourcesUpdate | None]):
+class GetResourcesById(StoreRead[ResourcesUpdate | None]):
     """One set of resources; None if unknown."""
 
     resources_id: str
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class GetLatestResources(StoreMessage[ResourcesUpdate | None]):
+class GetLatestResources(StoreRead[ResourcesUpdate | None]):
     """The resources that a rollout gets when it names none; None while there are none."""
 
 
@@ -415,7 +422,7 @@ class GetManySpanSequenceIds(StoreMessage[list[int]]):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class QuerySpans(StoreMessage[PaginatedResult[Span]]):
+class QuerySpans(StoreRead[PaginatedResult[Span]]):
     """The spans of a rollout, or of one attempt ("latest" for the newest), by sequence id unless sorted.
 
     Raises SpansEvicted where some of them were dropped to save memory.
@@ -466,12 +473,12 @@ class NextCompletion(StoreWait[Completion | None]):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class GetCompletionCursor(StoreMessage[str]):
+class GetCompletionCursor(StoreRead[str]):
     """The cursor that stands after the newest completion: reading from there gives what ends from now on."""
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class ExplainRollout(StoreMessage[Explanation]):
+class ExplainRollout(StoreRead[Explanation]):
     """Why a rollout has not ended: its place in the queue, who asks for work, signs of life, attempts and errors.
 
     ``print(await store.explain_rollout(rollout_id))`` says it in a few sentences. Raises RolloutNotFound.
@@ -481,7 +488,7 @@ class ExplainRollout(StoreMessage[Explanation]):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class QueryWorkers(StoreMessage[PaginatedResult[Worker]]):
+class QueryWorkers(StoreRead[PaginatedResult[Worker]]):
     """Workers by status and id, in the order in which they were first seen unless sorted."""
 
     _: KW_ONLY
@@ -495,7 +502,7 @@ class QueryWorkers(StoreMessage[PaginatedResult[Worker]]):
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
-class GetWorkerById(StoreMessage[Worker | None]):
+class GetWorkerById(StoreRead[Worker | None]):
     """One worker; None if it was never seen."""
 
     worker_id: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
-from lightning_actors.store.change import Change
+from lightning_actors.store.change import Change, Remembered
 from lightning_actors.store.messages import LightningStoreStatistics
 from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
 
@@ -125,6 +125,22 @@ class Tables(Protocol):
 
     def sequence(self, rollout_id: str) -> int:
         """The last sequence id that was taken for the rollout; 0 if none was."""
+        ...
+
+    def remembered(self, client: str, number: int) -> Remembered | None:
+        """What was answered to this number of a client; see `Change.remembered`.
+
+        1,024 replies of a client are kept, those of the highest numbers, and none below what the client has settled;
+        and 4,096 clients, those to whom something was answered last (`store.reply_book`).
+        """
+        ...
+
+    def settled_below(self, client: str) -> int:
+        """Below this number, replies to this client were forgotten or settled; 0 for a client that is not known."""
+        ...
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a rollout or an attempt has this id."""
         ...
 
     def due_attempts(self, now: float) -> list[Attempt]:

@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from lightning_actors.actors.message import Message
-from lightning_actors.store import UNSET, LightningStore, Unset, messages
-from lightning_actors.store.handlers import HANDLERS
+from lightning_actors.store import UNSET, InMemoryLightningStore, LightningStore, Unset, messages
+from lightning_actors.store.handlers import HANDLERS, handle
 from lightning_actors.store.messages import (
     AddManySpans,
     EnqueueManyRollouts,
@@ -24,6 +24,7 @@ from lightning_actors.store.messages import (
     UpdateRollout,
     WaitForRollouts,
 )
+from lightning_actors.store.once import Once, Recall, RememberReply
 from lightning_actors.types import EnqueueRolloutRequest, PaginatedResult, RolloutConfig, Span
 
 
@@ -108,9 +109,33 @@ def test_every_message_is_an_operation_and_is_carried_out() -> None:
         for name, member in vars(messages).items()
         if inspect.isclass(member)
         and issubclass(member, messages.StoreMessage)
-        and name not in {"StoreMessage", "StoreWait"}
+        and name not in {"StoreMessage", "StoreRead", "StoreWait"}
     }
-    assert set(LightningStore.operations.values()) == defined == set(HANDLERS)
+    assert set(LightningStore.operations.values()) == defined == set(HANDLERS) - {Once, Recall, RememberReply}
     for message in defined:
         assert message.__doc__
         assert message.reply_type() is not Any
+
+
+def test_what_only_reads_is_marked_and_writes_nothing() -> None:
+    store = InMemoryLightningStore()
+    rollout_id = store.perform(messages.StartRollout("task")).rollout_id
+    arguments: dict[type[Message[Any]], dict[str, Any]] = {
+        messages.ExplainRollout: {"rollout_id": rollout_id},
+        messages.GetLatestAttempt: {"rollout_id": rollout_id},
+        messages.GetResourcesById: {"resources_id": "rs-1"},
+        messages.GetRolloutById: {"rollout_id": rollout_id},
+        messages.GetWorkerById: {"worker_id": "Worker-1"},
+        messages.QueryAttempts: {"rollout_id": rollout_id},
+        messages.QuerySpans: {"rollout_id": rollout_id},
+        messages.WaitForRollouts: {"rollout_ids": [rollout_id]},
+    }
+    reads = {message for message in LightningStore.operations.values() if issubclass(message, messages.StoreRead)}
+    by_name = {name for name, message in LightningStore.operations.items() if message in reads}
+    assert by_name == {
+        *(name for name in LightningStore.operations if name.startswith(("query", "wait", "explain", "statistics"))),
+        *(name for name in LightningStore.operations if name.startswith("get") and "sequence" not in name),
+        "next_completion",
+    }
+    for message in reads:
+        assert not handle(store._tables, message(**arguments.get(message, {})), 0.0).writes

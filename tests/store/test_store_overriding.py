@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from lightning_actors.actors import hosted
 from lightning_actors.actors.message import Message
+from lightning_actors.errors import ReplyForgotten
 from lightning_actors.store import InMemoryLightningStore, LightningStore
 from lightning_actors.store.actor import ActorStore, store_actor
 from lightning_actors.store.blocking import BlockingStore
@@ -24,6 +25,7 @@ from lightning_actors.store.messages import (
     UpdateRollout,
     WaitForRollouts,
 )
+from lightning_actors.store.once import Once
 from lightning_actors.types import (
     AttemptedRollout,
     PaginatedResult,
@@ -136,6 +138,64 @@ async def test_an_overridden_operation_is_reached_on_every_route(
         assert marking.seen == ["enqueue", "enqueue", "query", "wait"]
         assert (await call(store, GetRolloutById(rollout.rollout_id))).status == "cancelled"
         assert (await call(store, DequeueRollout())).rollout_id == named.rollout_id
+
+
+@pytest.mark.parametrize("call", [by_message, by_thread])
+@ways
+async def test_an_envelope_takes_the_way_of_what_it_holds(way: Callable[[LightningStore], Any], call: Call) -> None:
+    marking = Marking()
+    async with way(marking) as store:
+        envelope = Once("client-1", 1, message=EnqueueRollout("task"))
+        rollout = await call(store, envelope)
+        assert (rollout.metadata, rollout.mode) == ({"marked": True}, "train")
+        assert (await call(store, envelope)).rollout_id == rollout.rollout_id
+        assert marking.seen == ["enqueue"]
+        claims = [await call(store, Once("client-1", 2, message=DequeueRollout())) for _ in range(2)]
+        assert claims[0] == claims[1]
+        await call(store, Once("client-1", 3, settled_below=3, message=EnqueueRollout("other")))
+        with pytest.raises(ReplyForgotten):
+            await call(store, envelope)
+        assert marking.seen == ["enqueue", "enqueue"]
+
+
+async def test_a_repeat_waits_for_an_override_that_is_under_way() -> None:
+    class Slow(Marking):
+        async def enqueue_rollout(self, input: TaskInput, *args: Any, **kwargs: Any) -> Rollout:  # noqa: A002 - the operation's own name
+            await anyio.wait_all_tasks_blocked()
+            return await super().enqueue_rollout(input, *args, **kwargs)
+
+    slow, ids = Slow(), list[str]()
+    envelope = Once("client-1", 1, message=EnqueueRollout("task"))
+
+    async def ask() -> None:
+        ids.append((await slow.ask(envelope)).rollout_id)
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as given_up:
+            given_up.cancel()
+            tasks.start_soon(ask)
+            tasks.start_soon(ask)
+            await slow.ask(envelope)
+    assert len(set(ids)) == 1
+    assert slow.seen == ["enqueue"]
+
+
+async def test_an_override_that_raises_is_tried_again() -> None:
+    class Failing(InMemoryLightningStore):
+        tried = 0
+
+        async def enqueue_rollout(self, *args: Any, **kwargs: Any) -> Rollout:
+            self.tried += 1
+            if self.tried == 1:
+                raise OSError("not yet")
+            return await super().enqueue_rollout(*args, **kwargs)
+
+    store, envelope = Failing(), Once("client-1", 1, message=EnqueueRollout("task"))
+    with pytest.raises(OSError, match="not yet"):
+        await store.ask(envelope)
+    first = await store.ask(envelope)
+    assert await store.ask(envelope) == first
+    assert store.tried == 2
 
 
 @ways

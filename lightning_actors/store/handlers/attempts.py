@@ -85,7 +85,7 @@ def new_attempt(
     """An attempt at a rollout that has had so many before; ``made`` are those made in the same go, by their ids."""
     return _NEW.evolve(
         rollout_id=rollout_id,
-        attempt_id=fresh_id("at-", 4, lambda name: made.get(name) or tables.attempt(name)),
+        attempt_id=fresh_id("at-", 4, lambda name: name in made or tables.is_taken(name)),
         sequence_id=earlier + 1,
         start_time=now,
         worker_id=worker_id,

@@ -25,7 +25,7 @@ __all__: list[str] = []
 def add_resources(tables: Tables, message: AddResources, now: float) -> Change[ResourcesUpdate]:
     """Store resources under a new id."""
     update = ResourcesUpdate(
-        resources_id=fresh_id("rs-", 6, tables.resources),
+        resources_id=fresh_id("rs-", 6, lambda name: tables.resources(name) is not None),
         create_time=now,
         update_time=now,
         version=1,

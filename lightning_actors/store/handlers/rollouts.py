@@ -73,7 +73,7 @@ def _recorded(
     if request.resources_id is not None:
         _check_resources(tables, request.resources_id)
     return _NEW.evolve(
-        rollout_id=fresh_id("ro-", 6, lambda name: made.get(name) or tables.rollout(name)),
+        rollout_id=fresh_id("ro-", 6, lambda name: name in made or tables.is_taken(name)),
         input=copied_task(request.input),
         start_time=now,
         mode=request.mode,
