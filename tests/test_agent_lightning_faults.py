@@ -219,14 +219,14 @@ async def test_operations_of_a_store_that_suspends_run_side_by_side(route: str) 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("home", ["memory", "actor"])
-async def test_a_hundred_waits_take_no_thread(home: str) -> None:
+async def test_a_hundred_waits_take_no_thread(home: str, tmp_path: Path) -> None:
     clock = VirtualClock()
     answers: list[list[agl.Rollout]] = []
 
     async def wait(store: agl.LightningStore, rollout_id: str) -> None:
         answers.append(await store.wait_for_rollouts(rollout_ids=[rollout_id], timeout=3.0))
 
-    async with HOMES[home](clock) as store:
+    async with HOMES[home].open(clock, tmp_path) as store:
         rollouts = [await store.enqueue_rollout(number) for number in range(100)]
         before = threading.active_count()
         async with anyio.create_task_group() as tasks:

@@ -145,7 +145,8 @@ class LightningStore(ABC):
         """Have ``stop`` called once if the store ends this attempt before its worker does.
 
         The argument says why: "cancelled", "timeout", "unresponsive", "requeued", "released", "lease lapsed" or the
-        rollout's new status. If it is over already, or no such attempt is known, ``stop`` is called at once.
+        rollout's new status. If it is over already, or no such attempt is known, ``stop`` is called at once, or as soon
+        as a store that is elsewhere has said so.
 
         Returns:
             A function that ends the watch.

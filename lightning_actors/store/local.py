@@ -25,6 +25,7 @@ from lightning_actors.store import rules
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers import handle
+from lightning_actors.store.handlers.abandoned import abandoned
 from lightning_actors.store.handlers.deadlines import settled, why_over
 from lightning_actors.store.messages import (
     DequeueManyRollouts,
@@ -148,6 +149,11 @@ class LocalStore(LightningStore):
             for change in settled(self._tables, now):
                 self._commit(change)
         return now
+
+    def take_over(self) -> None:
+        """Settle what a process that is gone has left open in these tables; see `handlers.abandoned`."""
+        for change in abandoned(self._tables, self._clock.time()):
+            self._commit(change)
 
     def next_due(self) -> float | None:
         """When an attempt may next reach a deadline, in seconds since the epoch."""

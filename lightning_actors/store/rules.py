@@ -23,7 +23,6 @@ from lightning_actors.types import (
     Attempt,
     AttemptStatus,
     HeldLease,
-    Lease,
     Rollout,
     RolloutConfig,
     RolloutStatus,
@@ -32,11 +31,12 @@ from lightning_actors.types import (
 )
 
 __all__ = [
+    "ABANDONED",
     "ATTEMPT_FINAL",
     "ATTEMPT_OPEN",
-    "LEASE_LAPSED",
     "ROLLOUT_ENDED",
     "ROLLOUT_QUEUED",
+    "attempt_abandoned",
     "attempt_after_status",
     "attempt_begins",
     "attempt_closed_by_rollout",
@@ -45,14 +45,13 @@ __all__ = [
     "attempt_overdue",
     "check_attempt_may_start",
     "check_rollout_status",
-    "lease_is_first",
-    "lease_renewed",
-    "lease_taken",
+    "is_counted",
     "rollout_claimed",
     "rollout_ended_as",
     "rollout_status_after",
     "span_revives",
     "span_size_bytes",
+    "with_notes",
     "worker_after_attempt",
     "worker_busy",
     "worker_idle",
@@ -63,16 +62,18 @@ ROLLOUT_ENDED: frozenset[RolloutStatus] = frozenset({"succeeded", "failed", "can
 ROLLOUT_QUEUED: frozenset[RolloutStatus] = frozenset({"queuing", "requeuing"})
 ATTEMPT_FINAL: frozenset[AttemptStatus] = frozenset({"succeeded", "failed", "timeout"})
 ATTEMPT_OPEN: frozenset[AttemptStatus] = frozenset({"preparing", "running"})
-LEASE_LAPSED = "lease lapsed"
-"""Why an attempt that had begun was given up, where its holder did not renew its lease."""
+ABANDONED = "the process that ran it is gone"
+"""Why an attempt was given up that was found open by a store that opened again."""
+_COUNTED = "counted"
+"""The note of an attempt that does not count against ``max_attempts``: it is False."""
 
 
-def rollout_status_after(attempt: Attempt, config: RolloutConfig) -> RolloutStatus:
-    """The status that a rollout takes from its latest attempt."""
+def rollout_status_after(attempt: Attempt, config: RolloutConfig, uncounted: int = 0) -> RolloutStatus:
+    """The status that a rollout takes from its latest attempt; so many of those before it do not count."""
     match attempt.status:
         case "preparing" | "running" | "succeeded":
             return attempt.status
-        case status if status in config.retry_condition and attempt.sequence_id < config.max_attempts:
+        case status if status in config.retry_condition and attempt.sequence_id - uncounted < config.max_attempts:
             return "requeuing"
         case _:
             return "failed"
@@ -136,7 +137,7 @@ def _without_reason(attempt: Attempt) -> dict[str, Any] | None:
     """The notes of an attempt that goes on, without why it had been thought gone."""
     if attempt.status != "unresponsive" or attempt.metadata is None:
         return attempt.metadata
-    return {name: value for name, value in attempt.metadata.items() if name != "reason"}
+    return {name: value for name, value in attempt.metadata.items() if name not in {"reason", _COUNTED}}
 
 
 def attempt_after_status(
@@ -210,22 +211,20 @@ def attempt_overdue(attempt: Attempt, config: RolloutConfig, now: float) -> Atte
     return None
 
 
-def lease_is_first(attempt: Attempt, config: RolloutConfig, lease: HeldLease) -> bool:
-    """Whether the lease lapses before the attempt reaches a deadline: the earlier decides, whenever one looks."""
-    deadline = attempt_due(attempt, config)
-    return deadline is None or lease.until < deadline
+def attempt_abandoned(attempt: Attempt, now: float) -> Attempt:
+    """An attempt whose process is gone. That was not its fault: it does not count."""
+    given_up = attempt_given_up(attempt, "unresponsive", ABANDONED, now)
+    return given_up.evolve(metadata={**(given_up.metadata or {}), _COUNTED: False})
 
 
-def lease_taken(lease: Lease, attempt: Attempt, now: float) -> HeldLease:
-    """The lease on an attempt that is claimed under it."""
-    return HeldLease(
-        holder=lease.holder, seconds=lease.seconds, attempt_id=attempt.attempt_id, until=now + lease.seconds
-    )
+def is_counted(attempt: Attempt) -> bool:
+    """Whether the attempt counts against ``max_attempts``."""
+    return attempt.metadata is None or attempt.metadata.get(_COUNTED) is not False
 
 
-def lease_renewed(lease: HeldLease, now: float) -> HeldLease:
-    """The lease after its holder has given word."""
-    return lease.evolve(until=now + lease.seconds)
+def with_notes(attempt: Attempt, notes: dict[str, Any]) -> Attempt:
+    """The attempt with these notes; that it does not count is not the caller's to change."""
+    return attempt.evolve(metadata=notes if is_counted(attempt) else {**notes, _COUNTED: False})
 
 
 def attempt_given_up(attempt: Attempt, status: AttemptStatus, reason: str, now: float) -> Attempt:

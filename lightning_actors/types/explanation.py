@@ -36,6 +36,7 @@ class ExplainedAttempt(Record):
         last_heartbeat_time: When it last gave a sign of life (a span or a heartbeat).
         error: What its runner reported, shortened.
         reason: Why it ended other than by its agent's return.
+        is_counted: Whether it counts against ``max_attempts``; one whose process was gone does not.
     """
 
     attempt_id: str
@@ -47,6 +48,7 @@ class ExplainedAttempt(Record):
     last_heartbeat_time: float | None = None
     error: str | None = None
     reason: str | None = None
+    is_counted: bool = True
 
 
 class Explanation(Record):
@@ -63,6 +65,7 @@ class Explanation(Record):
         end_time: When it ended; None while it has not.
         max_attempts: How many attempts it may have.
         n_attempts: How many it has had.
+        n_uncounted: How many of them do not count.
         attempts: The last of them (ten at most), first one first.
         ahead: How many stand before it in the queue; None if it does not stand there.
         under_way: How many rollouts the store knows to be claimed or running, this one included.
@@ -85,6 +88,7 @@ class Explanation(Record):
     end_time: float | None = None
     max_attempts: int
     n_attempts: int
+    n_uncounted: int = 0
     attempts: list[ExplainedAttempt]
     ahead: int | None = None
     under_way: int = 0
@@ -128,7 +132,7 @@ class Explanation(Record):
 
     def _at_most(self) -> int:
         """How many attempts there may be; an explicit requeuing allows another."""
-        return max(self.max_attempts, self.n_attempts + (self.ahead is not None))
+        return max(self.max_attempts + self.n_uncounted, self.n_attempts + (self.ahead is not None))
 
     def _demand(self) -> str:
         """Whether anybody is there to take it."""
@@ -174,8 +178,10 @@ class Explanation(Record):
         for attempt in closed:
             took = "" if attempt.end_time is None else f" after {in_words(attempt.end_time - attempt.start_time)}"
             why = attempt.error or (attempt.reason if attempt.reason != attempt.status else None)
-            yield f"Attempt {attempt.sequence_id}{_by(attempt.worker_id)} {_ENDED[attempt.status]}{took}" + (
-                "." if why is None else f": {why.rstrip('.')}."
+            yield (
+                f"Attempt {attempt.sequence_id}{_by(attempt.worker_id)} {_ENDED[attempt.status]}{took}"
+                + ("" if why is None else f": {why.rstrip('.')}")
+                + ("." if attempt.is_counted else " (not counted).")
             )
 
     def _around(self) -> Iterator[str]:

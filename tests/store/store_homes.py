@@ -1,32 +1,77 @@
-"""The homes that are put through the store contract, one line each in HOMES, and what its tests share."""
+"""The homes that are put through the store contract, one entry each in HOMES, and what its tests share.
+
+To add a home, write a function that opens it and name it in HOMES:
+
+```
+@asynccontextmanager
+async def my_home(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
+    async with MyStore(place / "store", clock=clock) as store:      place is an empty folder, the test's own
+        yield store                                                 opened at the same place again, the same store
+
+HOMES = {..., "mine": Home(my_home, kind="MyStore", is_kept=True)}
+```
+
+Every file ``test_contract_*.py`` then runs on it unchanged, on each event loop. What a home cannot do its entry says,
+and the tests that need it are left out: a test that lets time pass takes the fixture ``clock``, one that records what
+JSON cannot hold asks for ``any_object``. A home may answer from another thread or process: tests wait for what they are
+told (`Told`, `Later`), and `everyone_waits` goes to the store and back. What comes of the store's own accord is to be
+there before the answer to whatever is asked after it.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import anyio
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
 from lightning_actors.actors import Clock, hosted
-from lightning_actors.store import InMemoryLightningStore, LightningStore
+from lightning_actors.store import InMemoryLightningStore, LightningStore, LightningStoreCapabilities
 from lightning_actors.store.actor import ActorStore, ForwardingStoreActor, store_actor
+from lightning_actors.store.local import LocalStore
+from lightning_actors.store.memory_tables import MemoryTables
+from lightning_actors.store.rules import span_size_bytes
+from lightning_actors.store.span_shelf import SpanShelf
 from lightning_actors.types import AttemptedRollout, AttemptStatus, Rollout, RolloutConfig, Span
 
-Home = Callable[[Clock], AbstractAsyncContextManager[LightningStore]]
+ALL_LOOPS: Final = frozenset({"asyncio", "uvloop", "trio"})
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home of the store, and what it can do.
+
+    Attributes:
+        open: Opens the store at a place, empty or as it was left there.
+        kind: The class that its statistics name.
+        loops: The event loops that it is put on. One made of parts that other homes put on every loop needs only one.
+        takes_clock: Its time is the clock that it is opened with; otherwise the machine's own.
+        holds_any_object: A task may be any object; otherwise what JSON can hold.
+        is_kept: Opened again at the same place, it has what it had.
+    """
+
+    open: Callable[[Clock, Path], AbstractAsyncContextManager[LightningStore]]
+    kind: str = "InMemoryLightningStore"
+    loops: frozenset[str] = ALL_LOOPS
+    takes_clock: bool = True
+    holds_any_object: bool = True
+    is_kept: bool = False
 
 
 @asynccontextmanager
-async def in_memory(clock: Clock) -> AsyncGenerator[LightningStore]:
+async def in_memory(clock: Clock, _place: Path) -> AsyncGenerator[LightningStore]:
     """The bare store in memory."""
     yield InMemoryLightningStore(clock=clock)
 
 
 @asynccontextmanager
-async def behind_its_actor(clock: Clock) -> AsyncGenerator[LightningStore]:
+async def behind_its_actor(clock: Clock, _place: Path) -> AsyncGenerator[LightningStore]:
     """The store in memory, spoken to through its actor."""
     store = InMemoryLightningStore(clock=clock)
     async with hosted(lambda: store_actor(store)) as ref:
@@ -34,20 +79,47 @@ async def behind_its_actor(clock: Clock) -> AsyncGenerator[LightningStore]:
 
 
 @asynccontextmanager
-async def behind_a_forwarding_actor(clock: Clock) -> AsyncGenerator[LightningStore]:
+async def behind_a_forwarding_actor(clock: Clock, _place: Path) -> AsyncGenerator[LightningStore]:
     """The store in memory, behind the actor that any other store gets."""
     store = InMemoryLightningStore(clock=clock)
     async with hosted(lambda: ForwardingStoreActor(store)) as ref:
         yield ActorStore(ref, store, clock=clock)
 
 
+class KeptStore(LocalStore):
+    """Stands in for a durable store: its tables are in memory, and outlive the store object.
+
+    Args:
+        place: Stores that are opened at one place, one after another, have the same tables.
+        clock: Where the time comes from.
+    """
+
+    _tables_at: Final[dict[Path, MemoryTables]] = {}
+
+    def __init__(self, place: Path, *, clock: Clock | None = None) -> None:
+        bound = 2**40
+        tables = self._tables_at.setdefault(place, MemoryTables(SpanShelf(bound, bound, span_size_bytes)))
+        super().__init__(tables, clock=clock)
+        self.take_over()
+
+    @property
+    def capabilities(self) -> LightningStoreCapabilities:
+        """As durable as the process."""
+        return {**super().capabilities, "durable": True}
+
+
+@asynccontextmanager
+async def kept(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
+    """Tables in memory that outlive the store object."""
+    yield KeptStore(place, clock=clock)
+
+
 HOMES: dict[str, Home] = {
-    "memory": in_memory,
-    "actor": behind_its_actor,
-    "forwarding": behind_a_forwarding_actor,
+    "memory": Home(in_memory),
+    "actor": Home(behind_its_actor),
+    "forwarding": Home(behind_a_forwarding_actor, loops=frozenset({"asyncio"})),
+    "kept": Home(kept, kind="KeptStore", loops=frozenset({"asyncio"}), is_kept=True),
 }
-ON_ONE_LOOP = frozenset({"forwarding"})
-"""Homes made of parts that other homes put through the contract on every loop."""
 
 _numbers = itertools.count(1)
 
@@ -120,11 +192,17 @@ async def dump(store: LightningStore) -> dict[str, Any]:
     }
 
 
-async def everyone_waits() -> None:
-    """Let all tasks run until each waits for something; the turns first, for a task that is new costs a long look."""
+async def everyone_waits(store: LightningStore | None = None) -> None:
+    """Let all tasks run until each waits for something; the turns first, for a task that is new costs a long look.
+
+    With a store, also until it has taken up what was asked before: it is asked once more, which is answered after that.
+    """
     for _ in range(8):
         await checkpoint()
     await wait_all_tasks_blocked()
+    if store is not None:
+        await store.get_worker_by_id("nobody")
+        await wait_all_tasks_blocked()
 
 
 class Later:
@@ -150,10 +228,17 @@ class Told:
     def __init__(self) -> None:
         self.reasons: list[str] = []
         self.times = 0
+        self._stopped = anyio.Event()
 
     def stop(self, reason: str) -> None:
         """For `watch_attempt`."""
         self.reasons.append(reason)
+        self._stopped.set()
+
+    async def stopped(self) -> str:
+        """Why, once `stop` was called."""
+        await self._stopped.wait()
+        return self.reasons[0]
 
     def ready(self) -> None:
         """For `watch_queue`."""

@@ -33,6 +33,7 @@ class Try:
     alive: float = 0.0
     why: str | None = None
     lease: HeldLease | None = None
+    counted: bool = True
 
     def prolong(self, now: float) -> None:
         """Its holder has given word."""
@@ -56,6 +57,10 @@ class Task:
     tries: list[Try] = field(default_factory=list[Try])
     spans: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     counter: int = 0
+
+    def counted_tries(self) -> int:
+        """How many attempts there are, without those that do not count; the newest does, once it is decided on."""
+        return sum(one.counted for one in self.tries[:-1]) + 1
 
     def attempt(self, attempt_id: str) -> Try | None:
         """One of its attempts; None if it has no such (any more)."""
@@ -134,7 +139,7 @@ class Model:
         self.tell_worker(task.tries[-1])
         if status in {"preparing", "running", "succeeded"}:
             self.become(rollout_id, status)  # pyright: ignore[reportArgumentType]  # these three are statuses of rollouts too
-        elif status in task.config.retry_condition and len(task.tries) < task.config.max_attempts:
+        elif status in task.config.retry_condition and task.counted_tries() < task.config.max_attempts:
             self.become(rollout_id, "requeuing")
         else:
             self.become(rollout_id, "failed")
@@ -164,6 +169,22 @@ class Model:
         task.spans = {key: number for key, number in task.spans.items() if key[0] != last.attempt_id}
         if last.worker is not None and self.workers[last.worker].holds == last.attempt_id:
             self.workers[last.worker] = Known("idle")
+
+    def abandon(self, now: float) -> None:
+        """Whoever held the open attempts is gone, but for those who hold leases."""
+        open_tasks = [(i, task) for i, task in self.tasks.items() if task.tries and task.tries[-1].status in OPEN]
+        for rollout_id, task in sorted(open_tasks, key=lambda one: one[1].tries[-1].started)[::-1]:
+            last = task.tries[-1]
+            if last.lease is not None:
+                last.prolong(now)
+                last.alive = now
+            elif last.status == "preparing":
+                self.undo(rollout_id)
+            else:
+                last.why, last.counted = "the process that ran it is gone", False
+                self.close(last, "unresponsive")
+                task.status = "requeuing"
+                self.queue.insert(0, rollout_id)
 
     def due(self, rollout_id: str) -> tuple[float, float, float]:
         """When a rollout's newest attempt times out, is silent too long, and loses its lease; infinite if never."""

@@ -67,11 +67,11 @@ async def test_a_reader_is_told_when_a_rollout_ends_and_of_nothing_else(store: L
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: anext(feed))
-        await everyone_waits()
+        await everyone_waits(store)
         await store.update_rollout(done.rollout_id, metadata={"note": "late"})
         await store.add_span(span_in(claimed))
         await store.enqueue_rollout("another")
-        await everyone_waits()
+        await everyone_waits(store)
         assert not later.done.is_set()
         await end(store, claimed)
     assert later.value.rollout_id == claimed.rollout_id
@@ -82,7 +82,7 @@ async def test_a_deadline_that_nobody_settles_wakes_the_reader(store: LightningS
     claimed, later = await running(store, RolloutConfig(timeout_seconds=5.0)), Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: anext(store.completions()))
-        await everyone_waits()
+        await everyone_waits(store)
         clock.advance(5.0)
     assert (later.value.rollout_id, later.value.status) == (claimed.rollout_id, "failed")
 
@@ -101,7 +101,7 @@ async def test_many_readers_are_all_told(store: LightningStore) -> None:
         for later in laters:
             feed = store.completions()
             tasks.start_soon(later.run, lambda feed=feed: anext(feed))
-        await everyone_waits()
+        await everyone_waits(store)
         await ended(store, task="seen by all")
     assert [later.value.input for later in laters] == ["seen by all"] * 20
 
@@ -111,7 +111,7 @@ async def test_a_reader_that_is_cancelled_loses_nothing(store: LightningStore) -
     for _ in range(3):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(feed.__anext__)
-            await everyone_waits()
+            await everyone_waits(store)
             tasks.cancel_scope.cancel()
     await ended(store, task="a")
     assert await take(feed, 1) == ["a"]
@@ -141,7 +141,7 @@ async def test_a_wait_for_the_next_ends_with_its_timeout(store: LightningStore, 
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.next_completion(timeout=3.0))
-        await everyone_waits()
+        await everyone_waits(store)
         assert not later.done.is_set()
         clock.advance(3.0)
     assert (later.value, later.error) == (None, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from store_homes import claim, end, ended, running, span_in
 
@@ -128,17 +130,29 @@ async def test_an_ended_rollout_is_explained_too(store: LightningStore) -> None:
     assert "is over: succeeded" in str(explained)
 
 
-async def test_an_explanation_can_cross_any_wire(store: LightningStore) -> None:
-    class Odd:
-        def __repr__(self) -> str:
-            raise ValueError("no repr")
+class Odd:
+    """Something that cannot even be shown."""
 
-    tasks = [{"nested": [Odd()]}, "x" * 1_000, b"\xff", float("nan")]
-    for task in tasks:
-        rollout = await store.enqueue_rollout(task)
-        explained = await store.explain_rollout(rollout.rollout_id)
-        assert len(explained.task) <= 120
-        assert Explanation.model_validate_json(explained.model_dump_json()) == explained
+    def __repr__(self) -> str:
+        raise ValueError("no repr")
+
+
+async def can_cross_any_wire(store: LightningStore, task: Any) -> None:
+    rollout = await store.enqueue_rollout(task)
+    explained = await store.explain_rollout(rollout.rollout_id)
+    assert len(explained.task) <= 120
+    assert Explanation.model_validate_json(explained.model_dump_json()) == explained
+
+
+@pytest.mark.parametrize("task", ["x" * 1_000, float("nan"), {"n": [[["a"]] * 100]}], ids=["long", "nan", "nested"])
+async def test_an_explanation_can_cross_any_wire(store: LightningStore, task: Any) -> None:
+    await can_cross_any_wire(store, task)
+
+
+@pytest.mark.usefixtures("any_object")
+async def test_an_explanation_of_a_task_that_is_any_object_can_cross_any_wire(store: LightningStore) -> None:
+    for task in ({"nested": [Odd()]}, b"\xff"):
+        await can_cross_any_wire(store, task)
 
 
 async def test_explaining_changes_nothing(store: LightningStore) -> None:

@@ -258,11 +258,11 @@ async def test_a_waiter_hears_of_a_lease_that_lapses_with_nobody_calling(
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[lost.rollout_id]))
-        await everyone_waits()
+        await everyone_waits(store)
         clock.advance(20)
         await store.renew_leases("client-1")
         clock.advance(20)
-        await everyone_waits()
+        await everyone_waits(store)
         assert not later.done.is_set()
         clock.advance(10)
         await later.done.wait()

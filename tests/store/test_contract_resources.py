@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 import pytest
-from store_homes import ended, running, span_in
+from store_homes import Home, ended, running, span_in
 
 from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.store import LightningStore
@@ -161,7 +161,7 @@ async def test_workers_are_queried(store: LightningStore) -> None:
     assert (both.total, either.total) == (0, 2)
 
 
-async def test_statistics_count(store: LightningStore, clock: VirtualClock) -> None:
+async def test_statistics_count(store: LightningStore, home: Home, clock: VirtualClock) -> None:
     claimed = await running(store)
     await store.add_many_spans([span_in(claimed), span_in(claimed)])
     await store.enqueue_rollout("task")
@@ -171,7 +171,7 @@ async def test_statistics_count(store: LightningStore, clock: VirtualClock) -> N
     statistics = await store.statistics()
     assert statistics == {
         **statistics,
-        "name": "InMemoryLightningStore",
+        "name": home.kind,
         "total_rollouts": 2,
         "total_attempts": 1,
         "total_spans": 2,

@@ -54,7 +54,7 @@ async def test_a_waiter_is_answered_when_the_last_has_ended(store: LightningStor
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=ids))
         for claimed in reversed(claims):
-            await everyone_waits()
+            await everyone_waits(store)
             assert not later.done.is_set()
             await end(store, claimed, "failed" if claimed is claims[1] else "succeeded")
     assert [rollout.status for rollout in later.value] == ["succeeded", "failed", "succeeded"]
@@ -65,7 +65,7 @@ async def test_a_cancelled_rollout_answers_its_waiters(store: LightningStore) ->
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[rollout.rollout_id]))
-        await everyone_waits()
+        await everyone_waits(store)
         await store.update_rollout(rollout.rollout_id, status="cancelled")
     assert [answered.status for answered in later.value] == ["cancelled"]
 
@@ -75,11 +75,11 @@ async def test_a_timeout_answers_the_finished_part_in_order(store: LightningStor
     later, ids = Later(), [claimed.rollout_id for claimed in claims]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=ids, timeout=10))
-        await everyone_waits()
+        await everyone_waits(store)
         await end(store, claims[3])
         await end(store, claims[1])
         clock.advance(9)
-        await everyone_waits()
+        await everyone_waits(store)
         assert not later.done.is_set()
         clock.advance(1)
     assert [rollout.rollout_id for rollout in later.value] == [ids[1], ids[3]]
@@ -90,9 +90,9 @@ async def test_a_rollout_that_is_requeued_has_not_ended(store: LightningStore) -
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[first.rollout_id]))
-        await everyone_waits()
+        await everyone_waits(store)
         await end(store, first, "failed")
-        await everyone_waits()
+        await everyone_waits(store)
         assert not later.done.is_set()
         await end(store, await claim(store))
     assert [rollout.status for rollout in later.value] == ["succeeded"]
@@ -103,10 +103,10 @@ async def test_a_rollout_reopened_while_others_are_waited_for_is_waited_for_agai
     later, ids = Later(), [reopened.rollout_id, other.rollout_id]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=ids))
-        await everyone_waits()
+        await everyone_waits(store)
         await store.update_rollout(reopened.rollout_id, status="queuing")
         await end(store, other)
-        await everyone_waits()
+        await everyone_waits(store)
         assert not later.done.is_set()
         await end(store, await claim(store))
     assert [rollout.rollout_id for rollout in later.value] == ids
@@ -117,7 +117,7 @@ async def test_a_waiter_sees_what_was_so_when_the_last_ended(store: LightningSto
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-        await everyone_waits()
+        await everyone_waits(store)
         await end(store, claimed)
         await store.update_rollout(claimed.rollout_id, status="queuing")
     assert [rollout.status for rollout in later.value] == ["succeeded"]
@@ -129,7 +129,7 @@ async def test_many_waiters_for_one_rollout_are_all_answered(store: LightningSto
     async with anyio.create_task_group() as tasks:
         for later in waiters:
             tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-        await everyone_waits()
+        await everyone_waits(store)
         await end(store, claimed)
     assert [len(later.value) for later in waiters] == [1] * 20
 
@@ -140,7 +140,7 @@ async def test_a_waiter_that_is_cancelled_disturbs_nobody(store: LightningStore)
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as scope:
             tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-            await everyone_waits()
+            await everyone_waits(store)
             scope.cancel()
             await store.wait_for_rollouts(rollout_ids=[claimed.rollout_id])
         assert scope.cancelled_caught
@@ -170,7 +170,7 @@ async def test_a_deadline_answers_a_waiter_with_nobody_else_there(store: Lightni
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[claimed.rollout_id]))
-        await everyone_waits()
+        await everyone_waits(store)
         clock.advance(5)
     assert [rollout.status for rollout in later.value] == ["failed"]
 
@@ -180,9 +180,9 @@ async def test_a_deadline_that_appears_while_someone_waits_is_kept(store: Lightn
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[rollout.rollout_id]))
-        await everyone_waits()
+        await everyone_waits(store)
         await claim(store)
-        await everyone_waits()
+        await everyone_waits(store)
         clock.advance(5)
     assert [rollout.status for rollout in later.value] == ["failed"]
 
@@ -193,9 +193,9 @@ async def test_a_deadline_before_the_timeout_does_not_end_the_wait(store: Lightn
     later = Later()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(later.run, lambda: store.wait_for_rollouts(rollout_ids=[rollout.rollout_id], timeout=8))
-        await everyone_waits()
+        await everyone_waits(store)
         clock.advance(5)
-        await everyone_waits()
+        await everyone_waits(store)
         assert not later.done.is_set()
         clock.advance(3)
     assert later.value == []
@@ -208,9 +208,9 @@ async def test_the_first_of_two_waiters_hands_the_deadlines_over(store: Lightnin
     async with anyio.create_task_group() as tasks:
         for later, rollout_id in zip(waiters, [first.rollout_id, second.rollout_id], strict=True):
             tasks.start_soon(later.run, lambda r=rollout_id: store.wait_for_rollouts(rollout_ids=[r]))
-            await everyone_waits()
+            await everyone_waits(store)
         await end(store, first)
         await waiters[0].done.wait()
-        await everyone_waits()
+        await everyone_waits(store)
         clock.advance(5)
     assert [rollout.status for rollout in waiters[1].value] == ["failed"]

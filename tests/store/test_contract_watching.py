@@ -149,7 +149,7 @@ async def test_who_has_left_is_not_told(store: LightningStore) -> None:
     leave_second()
 
 
-async def test_whoever_comes_too_late_is_told_at_once(store: LightningStore, clock: VirtualClock) -> None:
+async def test_whoever_comes_too_late_is_told(store: LightningStore, clock: VirtualClock) -> None:
     cancelled = await running(store)
     await store.update_rollout(cancelled.rollout_id, status="cancelled")
     overdue = await running(store, RolloutConfig(timeout_seconds=5))
@@ -158,9 +158,12 @@ async def test_whoever_comes_too_late_is_told_at_once(store: LightningStore, clo
     await end(store, done)
     released = await store.start_rollout("task")
     await store.release_attempt(released.rollout_id, released.attempt.attempt_id)
-    told = Told()
-    for claimed in (cancelled, overdue, done, released):
-        store.watch_attempt(claimed.attempt.attempt_id, told.stop)()
-    assert told.reasons == ["cancelled", "timeout", "succeeded", "released"]
+    reasons = ["cancelled", "timeout", "succeeded", "released"]
+    for claimed, reason in zip((cancelled, overdue, done, released), reasons, strict=True):
+        told = Told()
+        leave = store.watch_attempt(claimed.attempt.attempt_id, told.stop)
+        assert await told.stopped() == reason
+        leave()
+        assert told.reasons == [reason]
     with pytest.raises(AttemptNotFound):
         await end(store, released)

@@ -16,7 +16,9 @@ from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import AttemptNotFound, InvalidTransition, ResourcesNotFound, RolloutNotFound
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.store import messages as say
+from lightning_actors.store.local import LocalStore
 from lightning_actors.store.once import Once
+from lightning_actors.store.rules import is_counted
 from lightning_actors.types import (
     AttemptStatus,
     EnqueueRolloutRequest,
@@ -53,9 +55,17 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = VirtualClock(start=0)
-        self.store = InMemoryLightningStore(clock=self.clock)
         self.asked = 0
         self.model = Model()
+        self.open()
+
+    def open(self) -> None:
+        """Open the store; a durable one comes back with what it had."""
+        self.store: LocalStore = InMemoryLightningStore(clock=self.clock)
+
+    def reopen(self) -> None:
+        """Have the store do what it does when it is opened again."""
+        self.store.take_over()
 
     def perform(self, message: Any) -> Any:
         """Carry an operation out; two in three that change something come in an envelope, and come again."""
@@ -194,7 +204,7 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert not closed
             if known.status == "unresponsive":
-                known.why = None
+                known.why, known.counted = None, True
             if status == "running":
                 known.alive = self.now
             self.model.decide(attempt[0], status)
@@ -218,7 +228,8 @@ class StoreMachine(RuleBasedStateMachine):
             task.spans[attempt[1], span.span_id] = span.sequence_id or task.counter
         if self.model.revives(task, known):
             known.alive = self.now
-            known.why = None if known.status == "unresponsive" else known.why
+            if known.status == "unresponsive":
+                known.why, known.counted = None, True
             self.model.decide(attempt[0], "running")
         elif known.status == "running":
             known.alive = self.now
@@ -312,6 +323,13 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(error):
                 self.perform(message)
 
+    @rule(seconds=some.sampled_from([0.0, 1.0, 4.0]))
+    def be_gone_and_come_back(self, seconds: float) -> None:
+        self.settle()
+        self.clock.advance(seconds)
+        self.reopen()
+        self.model.abandon(self.now)
+
     @rule(seconds=some.sampled_from([0.5, 1.0, 3.0, 10.0]))
     def let_time_pass(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -327,6 +345,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert (rollout.end_time is not None) == (task.status in ENDED)
             attempts = self.perform(say.QueryAttempts(rollout_id))
             assert [(a.attempt_id, a.status) for a in attempts] == [(t.attempt_id, t.status) for t in task.tries]
+            assert [is_counted(one) for one in attempts] == [one.counted for one in task.tries]
             leases = [self.store._tables.lease(one.attempt_id) for one in task.tries]
             assert leases == [one.lease for one in task.tries]
             for number, attempt in enumerate(attempts, start=1):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from lightning_actors.errors import InvalidTransition
-from lightning_actors.store import rules
+from lightning_actors.store import lease_rules, rules
 from lightning_actors.types import (
     Attempt,
     AttemptStatus,
@@ -130,16 +130,16 @@ def test_what_is_due_is_overdue_from_then_on_and_not_before(
 def test_a_lease_is_due_when_it_lapses_and_decides_where_it_is_the_first(
     attempt: Attempt, config: RolloutConfig, taken: float, seconds: float
 ) -> None:
-    lease = rules.lease_taken(Lease(holder="client-1", seconds=seconds), attempt, taken)
+    lease = lease_rules.taken(Lease(holder="client-1", seconds=seconds), attempt, taken)
     assert (lease.holder, lease.attempt_id, lease.until) == ("client-1", attempt.attempt_id, taken + seconds)
-    assert rules.lease_renewed(lease, taken + 1).until == taken + 1 + seconds
+    assert lease_rules.renewed(lease, taken + 1).until == taken + 1 + seconds
     deadline = rules.attempt_due(attempt, config)
     due = rules.attempt_due(attempt, config, lease)
     if attempt.status not in {"preparing", "running"}:
         assert due is None
     else:
         assert due == (lease.until if deadline is None else min(deadline, lease.until))
-        assert rules.lease_is_first(attempt, config, lease) == (deadline is None or lease.until < deadline)
+        assert lease_rules.is_first(attempt, config, lease) == (deadline is None or lease.until < deadline)
 
 
 @given(attempts, configs, times)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_actors.errors import AttemptNotFound, RolloutNotFound
-from lightning_actors.store import rules
+from lightning_actors.store import lease_rules, rules
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers.registry import operation
 from lightning_actors.store.ids import fresh_id
@@ -155,7 +155,7 @@ def _dequeue(
         elif worker.status != "idle":
             workers = (rules.worker_idle(worker, now),)
     reply = [claimed(rollout, attempt) for rollout, attempt in zip(rollouts, attempts, strict=True)]
-    leases = () if lease is None else [rules.lease_taken(lease, attempt, now) for attempt in attempts]
+    leases = () if lease is None else [lease_rules.taken(lease, attempt, now) for attempt in attempts]
     return Change(reply, rollouts=rollouts, attempts=attempts, leases=leases, workers=workers)
 
 
@@ -236,7 +236,7 @@ def update_attempt(tables: Tables, message: UpdateAttempt, now: float) -> Change
     if not isinstance(message.status, Unset):
         attempt = rules.attempt_after_status(before, message.status, now, rollout=rollout, superseded=superseded)
     attempt = _with_fields(attempt, message)
-    rollouts = follow(rollout, attempt, now) if attempt.status != before.status else ()
+    rollouts = follow(tables, rollout, attempt, now) if attempt.status != before.status else ()
     workers: Sequence[Worker] = ()
     if attempt.worker_id is not None and not (
         isinstance(message.status, Unset) and isinstance(message.worker_id, Unset)
@@ -253,14 +253,16 @@ def _with_fields(attempt: Attempt, message: UpdateAttempt) -> Attempt:
         changes["worker_id"] = message.worker_id
     if not isinstance(message.last_heartbeat_time, Unset):
         changes["last_heartbeat_time"] = message.last_heartbeat_time
-    if not isinstance(message.metadata, Unset):
-        changes["metadata"] = dict(message.metadata)
-    return attempt.evolve(**changes) if changes else attempt
+    changed = attempt.evolve(**changes) if changes else attempt
+    return changed if isinstance(message.metadata, Unset) else rules.with_notes(changed, dict(message.metadata))
 
 
-def follow(rollout: Rollout, attempt: Attempt, now: float) -> Sequence[Rollout]:
+def follow(tables: Tables, rollout: Rollout, attempt: Attempt, now: float) -> Sequence[Rollout]:
     """The rollout once its latest attempt has changed."""
-    status = rules.rollout_status_after(attempt, rollout.config)
+    uncounted = 0
+    if attempt.sequence_id > 1:
+        uncounted = sum(not rules.is_counted(one) for one in tables.attempts(rollout.rollout_id)[:-1])
+    status = rules.rollout_status_after(attempt, rollout.config, uncounted)
     return () if status == rollout.status else (rules.rollout_ended_as(rollout, status, now),)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lightning_actors.log import get_logger
-from lightning_actors.store import rules
+from lightning_actors.store import lease_rules, rules
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers.attempts import attempt_at, follow, freed_worker, undone
 from lightning_actors.store.tables import Tables
@@ -34,7 +34,7 @@ def settled(tables: Tables, now: float) -> Iterator[Change[None]]:
 def _lapses(tables: Tables, attempt: Attempt) -> bool:
     """Whether the lease of an attempt that is due is what ends it."""
     lease, rollout = tables.lease(attempt.attempt_id), tables.rollout(attempt.rollout_id)
-    return lease is not None and rollout is not None and rules.lease_is_first(attempt, rollout.config, lease)
+    return lease is not None and rollout is not None and lease_rules.is_first(attempt, rollout.config, lease)
 
 
 def _overdue(tables: Tables, attempt: Attempt, now: float) -> Change[None]:
@@ -46,14 +46,14 @@ def _overdue(tables: Tables, attempt: Attempt, now: float) -> Change[None]:
         if attempt.status == "preparing":
             log.info("lease_lapsed", rollout_id=rollout.rollout_id, attempt_id=attempt.attempt_id, begun=False)
             return undone(tables, rollout, attempt, now).replying(None)
-        status, reason = "unresponsive", rules.LEASE_LAPSED
+        status, reason = "unresponsive", lease_rules.LAPSED
     if status is None or reason is None:
         return Change(None)
     log.info("attempt_overdue", rollout_id=rollout.rollout_id, attempt_id=attempt.attempt_id, reason=reason)
     ended = rules.attempt_given_up(attempt, status, reason, now)
     return Change(
         None,
-        rollouts=() if superseded else follow(rollout, ended, now),
+        rollouts=() if superseded else follow(tables, rollout, ended, now),
         attempts=[ended],
         workers=freed_worker(tables, ended, now),
         stopped=[(ended.attempt_id, reason)],

@@ -43,6 +43,7 @@ def explain_rollout(tables: Tables, message: ExplainRollout, now: float) -> Chan
             end_time=rollout.end_time,
             max_attempts=rollout.config.max_attempts,
             n_attempts=len(attempts),
+            n_uncounted=sum(not rules.is_counted(attempt) for attempt in attempts),
             attempts=[_explained(attempt) for attempt in attempts[-_MOST_ATTEMPTS:]],
             ahead=tables.ahead(rollout.rollout_id),
             under_way=under_way,
@@ -76,6 +77,7 @@ def _explained(attempt: Attempt) -> ExplainedAttempt:
         last_heartbeat_time=attempt.last_heartbeat_time,
         error=_noted(notes.get("error")),
         reason=_noted(notes.get("reason")),
+        is_counted=rules.is_counted(attempt),
     )
 
 

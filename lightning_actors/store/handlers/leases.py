@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_actors.store import rules
+from lightning_actors.store import lease_rules
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers.registry import operation
 from lightning_actors.store.messages import RenewLeases
@@ -16,5 +16,5 @@ def renew_leases(tables: Tables, message: RenewLeases, now: float) -> Change[lis
     """Prolong a holder's leases."""
     held = {lease.attempt_id: lease for lease in tables.leases_of(message.holder)}
     wanted = held if message.attempt_ids is None else dict.fromkeys(message.attempt_ids)
-    renewed = [rules.lease_renewed(held[attempt_id], now) for attempt_id in wanted if attempt_id in held]
+    renewed = [lease_rules.renewed(held[attempt_id], now) for attempt_id in wanted if attempt_id in held]
     return Change([attempt_id for attempt_id in wanted if attempt_id not in held], leases=renewed)

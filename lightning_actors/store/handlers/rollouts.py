@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lightning_actors.errors import ResourcesNotFound
-from lightning_actors.store import rules
+from lightning_actors.store import lease_rules, rules
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers.attempts import (
     claimed,
@@ -140,7 +140,7 @@ def start_rollout(tables: Tables, message: StartRollout, now: float) -> Change[A
     workers: Sequence[Worker] = ()
     if message.worker_id is not None:
         workers = (rules.worker_busy(worker_of(tables, message.worker_id), attempt, now),)
-    leases = () if message.lease is None else (rules.lease_taken(message.lease, attempt, now),)
+    leases = () if message.lease is None else (lease_rules.taken(message.lease, attempt, now),)
     return Change(claimed(rollout, attempt), rollouts=(rollout,), attempts=(attempt,), leases=leases, workers=workers)
 
 
