@@ -88,9 +88,9 @@ class LocalStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InOneGo)
     def wait(self, message: StoreWait[Any], reply: Reply[Any]) -> None:
         """Answer now, or when it can be answered in full; the timeout is the asker's."""
 
-        def answer() -> None:
+        def answer(value: Any) -> None:
             del self._waiters[reply]
-            reply.set(self._local.answer_now(message))
+            reply.set(value)
 
         is_a_look = message.timeout is not None and message.timeout <= 0
         waiter = None if is_a_look else self._local.wait_later(message, answer)

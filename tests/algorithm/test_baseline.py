@@ -272,7 +272,7 @@ async def test_cancelling_the_run_leaves_no_waiter_behind() -> None:
         group.start_soon(baseline.run, [1, 2])
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
-    assert not store._waiters
+    assert not store._clerk.waiters
 
 
 @pytest.mark.parametrize("option", [{"polling_interval": 1.0}, {"train_split": 0.8}])

@@ -169,10 +169,9 @@ def _check_nothing_is_kept(world: World) -> None:
     store = world.store
     assert world.waiting == 0
     assert not world.running
-    assert not store._attempt_watchers
-    assert not store._queue_watchers
-    assert not store._waiters
-    assert store._users == 0
+    assert not store._watchers
+    assert not store._clerk.waiters
+    assert store._guard.users == 0
     assert len(store._sleepers) == 0
     for worker in store._tables.workers():
         assert worker.current_attempt_id is None, f"{worker} is said to hold what is over"

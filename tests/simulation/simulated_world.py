@@ -72,12 +72,12 @@ class SimulatedStore(InMemoryLightningStore):
         if caller is not None:
             self.refs[caller.name] = caller
 
-    def _commit(self, change: Change[Any]) -> None:
+    def _told(self, change: Change[Any]) -> None:
         for rollout in change.rollouts:
             history = self.history.setdefault(rollout.rollout_id, [])
             if not history or history[-1] != rollout.status:
                 history.append(rollout.status)
-        super()._commit(change)
+        super()._told(change)
 
 
 @dataclass

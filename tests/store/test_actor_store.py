@@ -142,7 +142,7 @@ async def test_a_waiter_is_answered_when_the_actor_stops(make: Make) -> None:
             tasks.start_soon(wait, seen, rollout.rollout_id)
             await anyio.wait_all_tasks_blocked()
     assert len(errors) == 1
-    assert not store._waiters
+    assert not store._clerk.waiters
 
 
 @BOTH
@@ -153,7 +153,7 @@ async def test_a_waiter_costs_nothing_once_it_went_away(make: Make) -> None:
         with anyio.move_on_after(0.01):
             await seen.wait_for_rollouts(rollout_ids=[rollout.rollout_id])
         await anyio.wait_all_tasks_blocked()
-        assert not store._waiters
+        assert not store._clerk.waiters
         assert ref.inspect().kept_replies == 0
         assert ref.inspect().concurrent == 0
 

@@ -95,7 +95,7 @@ async def test_a_waiting_thread_does_not_hold_up_the_loop(in_thread: Any) -> Non
 
     async with anyio.create_task_group() as group:
         group.start_soon(wait)
-        while not store._waiters:
+        while not store._clerk.waiters:
             await checkpoint()
         await store.update_rollout(rollout.rollout_id, status="cancelled")
     assert [reply.status for reply in replies] == ["cancelled"]
@@ -115,7 +115,7 @@ async def test_a_thread_reads_completions_as_they_come(in_thread: Any) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(in_thread, reading)
-        while not store._waiters:
+        while not store._clerk.waiters:
             await checkpoint()
         await store.update_rollout(first.rollout_id, status="cancelled")
     assert read == ["second", "first", await store.get_completion_cursor()]
@@ -127,10 +127,10 @@ async def test_cancelling_the_host_of_a_thread_ends_its_wait() -> None:
     rollout = await store.enqueue_rollout("task")
     async with anyio.create_task_group() as group:
         group.start_soon(to_thread.run_sync, lambda: view.wait_for_rollouts(rollout_ids=[rollout.rollout_id]))
-        while not store._waiters:
+        while not store._clerk.waiters:
             await checkpoint()
         group.cancel_scope.cancel()
-    assert not store._waiters
+    assert not store._clerk.waiters
 
 
 async def test_closing_the_view_ends_waits_and_refuses_calls(in_thread: Any) -> None:
@@ -140,14 +140,14 @@ async def test_closing_the_view_ends_waits_and_refuses_calls(in_thread: Any) -> 
     async with anyio.create_task_group() as group:
 
         async def close_once_it_waits() -> None:
-            while not store._waiters:
+            while not store._clerk.waiters:
                 await checkpoint()
             view.close()
 
         group.start_soon(close_once_it_waits)
         with pytest.raises(StoreError, match="has ended"):
             await in_thread(lambda: view.wait_for_rollouts(rollout_ids=[rollout.rollout_id]))
-    assert not store._waiters
+    assert not store._clerk.waiters
     with pytest.raises(StoreError, match="no more calls"):
         await in_thread(lambda: view.enqueue_rollout("another"))
     assert (await store.query_rollouts()).total == 1

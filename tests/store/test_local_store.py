@@ -26,7 +26,7 @@ def memory(clock: VirtualClock) -> InMemoryLightningStore:
 
 
 def nothing_is_left(store: InMemoryLightningStore) -> bool:
-    return not (store._waiters or store._sleepers or store._users or store._attempt_watchers or store._queue_watchers)
+    return not (store._clerk.waiters or store._sleepers or store._guard.users or store._watchers)
 
 
 def in_a_loop_of_its_own(work: Callable[[], Awaitable[Any]]) -> Any:
