@@ -15,6 +15,7 @@ LightningError
 │   ├── ResourcesNotFound       (also ValueError)
 │   ├── RolloutNotEnded         (also ValueError) what was asked belongs to a rollout that has ended
 │   ├── RolloutNotFound         (also ValueError)
+│   ├── RunHeld                 somebody may be at this run of an algorithm
 │   ├── SpansEvicted            (also RuntimeError) these spans were dropped to save memory
 │   └── WrongLoop               (also RuntimeError) the store is in use from another event loop
 ├── RunnerError
@@ -58,6 +59,7 @@ __all__ = [
     "RolloutNotEnded",
     "RolloutNotFound",
     "RolloutTimeout",
+    "RunHeld",
     "RunnerError",
     "RunnerNotReady",
     "SpansEvicted",
@@ -188,6 +190,18 @@ class RolloutNotEnded(StoreError, ValueError):
         )
         self.rollout_id = rollout_id
         self.status = status
+
+
+class RunHeld(StoreError):
+    """Somebody elsewhere may be at such a run: its lease lapses in ``seconds``, unless it is renewed."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(
+            f"a run of {name} with the same datasets is held elsewhere, for {seconds:.1f} s more unless its lease is "
+            f"renewed: ask again then, to go on with it if whoever held it is gone, or begin another with anew=True"
+        )
+        self.name = name
+        self.seconds = seconds
 
 
 class SpansEvicted(StoreError, RuntimeError):

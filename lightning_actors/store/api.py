@@ -92,9 +92,9 @@ class LightningStore(ABC):
     class or an object later is not seen.
 
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
-    ``update_many_workers``, ``next_completion``, ``get_completion_cursor``, ``explain_rollout``,
-    ``renew_leases``, ``start_rollout(begun=...)``, ``add_resources(publish=...)``, the ``key`` of what is enqueued and
-    the ``lease`` of what is claimed.
+    ``update_many_workers``, ``next_completion``, ``get_completion_cursor``, ``explain_rollout``, ``renew_leases``,
+    ``begin_run``, ``leave_run``, ``end_run``, ``start_rollout(begun=...)``, ``add_resources(publish=...)``,
+    ``update_resources(publish=...)``, the ``key`` of what is enqueued and the ``lease`` of what is claimed.
     """
 
     operations: ClassVar[Mapping[str, type[Message[Any]]]] = {}
@@ -232,6 +232,9 @@ class LightningStore(ABC):
     next_completion = store_operation(messages.NextCompletion)
     get_completion_cursor = store_operation(messages.GetCompletionCursor)
     explain_rollout = store_operation(messages.ExplainRollout)
+    begin_run = store_operation(messages.BeginRun)
+    leave_run = store_operation(messages.LeaveRun)
+    end_run = store_operation(messages.EndRun)
     query_workers = store_operation(messages.QueryWorkers)
     get_worker_by_id = store_operation(messages.GetWorkerById)
     update_worker = store_operation(messages.UpdateWorker)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from lightning_actors.store.messages import StoreMessage
-from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, Span, Worker
+from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, RunRecord, Span, Worker
 
 __all__ = ["Change", "Remembered"]
 
@@ -49,6 +49,8 @@ class Change(NamedTuple, Generic[R_co]):
         sequences: The rollouts' sequence counters, by rollout id, where they move.
         keys: Keys under which rollouts were recorded: (key, rollout id). A key stays for good.
         remembered: The reply, where its asker may ask for it again.
+        runs: New states of runs of algorithms.
+        ended_runs: Ids of runs that are to be forgotten.
         stopped: Attempts that were ended over their worker's head: (attempt id, reason).
     """
 
@@ -65,6 +67,8 @@ class Change(NamedTuple, Generic[R_co]):
     sequences: Sequence[tuple[str, int]] = ()
     keys: Sequence[tuple[str, str]] = ()
     remembered: Remembered | None = None
+    runs: Sequence[RunRecord] = ()
+    ended_runs: Sequence[str] = ()
     stopped: Sequence[tuple[str, str]] = ()
 
     @property

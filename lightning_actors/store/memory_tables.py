@@ -17,7 +17,7 @@ from lightning_actors.store.reply_book import ReplyBook
 from lightning_actors.store.rollout_index import RolloutIndex
 from lightning_actors.store.span_shelf import SpanShelf
 from lightning_actors.store.waiting_line import WaitingLine
-from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
+from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, RolloutStatus, RunRecord, Span, Worker
 
 __all__ = ["MemoryTables", "memory_capacity_bytes"]
 
@@ -44,6 +44,7 @@ class MemoryTables:
         self._workers: dict[str, Worker] = {}
         self._sequences: dict[str, int] = {}
         self._replies = ReplyBook()
+        self._runs: dict[str, RunRecord] = {}
 
     def apply(self, change: Change[Any]) -> None:
         """Make all writes of a change."""
@@ -61,13 +62,11 @@ class MemoryTables:
             self._deadlines.set(lease.attempt_id, lease.until)
         for worker in change.workers:
             self._workers[worker.worker_id] = worker
-        if change.resources:
-            self._put_resources(change.resources, change.latest_resources_id)
         if change.sequences or change.keys:
             self._sequences.update(change.sequences)
             self._ids_by_key.update(change.keys)
-        if change.remembered is not None:
-            self._replies.put(change.remembered)
+        if change.resources or change.remembered or change.runs or change.ended_runs:
+            self._put_what_is_rare(change)
         if change.spans:
             self._put_spans(change.spans, sizes)
 
@@ -90,11 +89,17 @@ class MemoryTables:
         if status in rules.ROLLOUT_QUEUED and rollout_id not in self._queue:
             self._queue.join(rollout_id, at_head=to_front)
 
-    def _put_resources(self, resources: Sequence[ResourcesUpdate], latest_id: str | None) -> None:
-        for update in resources:
+    def _put_what_is_rare(self, change: Change[Any]) -> None:
+        for update in change.resources:
             self._resources[update.resources_id] = update
-        if latest_id is not None:
-            self._latest_resources_id = latest_id
+        if change.latest_resources_id is not None:
+            self._latest_resources_id = change.latest_resources_id
+        if change.remembered is not None:
+            self._replies.put(change.remembered)
+        for run in change.runs:
+            self._runs[run.run_id] = run
+        for run_id in change.ended_runs:
+            del self._runs[run_id]
 
     def _put_spans(self, spans: Sequence[Span], sizes: Sequence[int]) -> None:
         for span, size_bytes in zip(spans, sizes, strict=True):
@@ -241,6 +246,10 @@ class MemoryTables:
     def settled_below(self, client: str) -> int:
         """Below this number, replies to this client were forgotten or settled."""
         return self._replies.settled_below(client)
+
+    def open_runs(self) -> Sequence[RunRecord]:
+        """The runs of algorithms that have not come to their end."""
+        return tuple(self._runs.values())
 
     def is_taken(self, name: str) -> bool:
         """Whether a rollout or an attempt has this id."""

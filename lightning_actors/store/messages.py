@@ -5,8 +5,9 @@ Arguments are checked when a message is built. Where a field has the same name a
 `types.Attempt`, it means the same.
 
 Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers,
-NextCompletion, GetCompletionCursor, ExplainRollout, RenewLeases, ``StartRollout.begun``, ``AddResources.publish``, the
-``key`` of what is enqueued and the ``lease`` of what is claimed, which are ours.
+NextCompletion, GetCompletionCursor, ExplainRollout, RenewLeases, BeginRun, LeaveRun, EndRun, ``StartRollout.begun``,
+``AddResources.publish``, ``UpdateResources.publish``, the ``key`` of what is enqueued and the ``lease`` of what is
+claimed, which are ours.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from lightning_actors.types import (
     RolloutConfig,
     RolloutMode,
     RolloutStatus,
+    RunRecord,
     SortOrder,
     Span,
     TaskInput,
@@ -51,8 +53,10 @@ __all__ = [
     "AddOtelSpan",
     "AddResources",
     "AddSpan",
+    "BeginRun",
     "DequeueManyRollouts",
     "DequeueRollout",
+    "EndRun",
     "EnqueueManyRollouts",
     "EnqueueRollout",
     "ExplainRollout",
@@ -64,6 +68,7 @@ __all__ = [
     "GetResourcesById",
     "GetRolloutById",
     "GetWorkerById",
+    "LeaveRun",
     "LightningStoreStatistics",
     "NextCompletion",
     "QueryAttempts",
@@ -221,7 +226,7 @@ class RenewLeases(StoreMessage[list[str]]):
 
     ``attempt_ids`` are those at which the holder is; it is answered which of them it does not hold (any more), and
     should stop those. A lease that is not named lapses in its time: that of a claim that its holder never heard of.
-    None prolongs all.
+    None prolongs all. The runs that the holder is at (BeginRun) are prolonged too.
     """
 
     holder: str
@@ -369,10 +374,15 @@ class AddResources(StoreMessage[ResourcesUpdate]):
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class UpdateResources(StoreMessage[ResourcesUpdate]):
-    """Replace the resources under an id, one version up, or make that id; they become the latest."""
+    """Replace the resources under an id, one version up, or make that id.
+
+    They become the latest unless ``publish`` is False.
+    """
 
     resources_id: str
     resources: NamedResources
+    _: KW_ONLY
+    publish: bool = True
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -526,3 +536,45 @@ class UpdateManyWorkers(StoreMessage[None]):
     worker_ids: Many[str]
     heartbeat_stats: dict[str, Any] | Unset = UNSET
     attempts: Many[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class BeginRun(StoreMessage[RunRecord]):
+    """Begin a run of an algorithm, or go on with one that was interrupted.
+
+    Runs of one ``name`` and ``fingerprint`` do the same. The oldest of them that has not come to its end, and that
+    nobody holds, is gone on with: its id is the same as before, its turn one more. Where all are held by the process of
+    the store, or by the lease's own holder, another is begun. Raises RunHeld where one is held elsewhere under a lease
+    that has not lapsed. With ``anew`` another is begun at once, and those that nobody holds are forgotten.
+
+    With a ``lease`` the run is held for so long, see DequeueRollout; without, until it is left or ended, or the store
+    is opened again.
+    """
+
+    name: str
+    fingerprint: str
+    lease: Lease | None = None
+    _: KW_ONLY
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class LeaveRun(StoreMessage[bool]):
+    """Let go of a run that has not come to its end: whoever begins it next goes on with it.
+
+    Answers False, and changes nothing, where it has ended or somebody else has gone on with it since this ``turn``.
+    """
+
+    run_id: str
+    turn: int
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class EndRun(StoreMessage[bool]):
+    """Note that a run has come to its end: it is not gone on with any more.
+
+    Answers False, and changes nothing, where it has ended or somebody else has gone on with it since this ``turn``.
+    """
+
+    run_id: str
+    turn: int

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from lightning_actors.store.change import Change, Remembered
 from lightning_actors.store.messages import LightningStoreStatistics
-from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, RolloutStatus, Span, Worker
+from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout, RolloutStatus, RunRecord, Span, Worker
 
 __all__ = ["Tables"]
 
@@ -137,6 +137,10 @@ class Tables(Protocol):
 
     def settled_below(self, client: str) -> int:
         """Below this number, replies to this client were forgotten or settled; 0 for a client that is not known."""
+        ...
+
+    def open_runs(self) -> Sequence[RunRecord]:
+        """The runs of algorithms that have not come to their end, in the order in which they were begun; a few."""
         ...
 
     def is_taken(self, name: str) -> bool:

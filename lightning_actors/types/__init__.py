@@ -36,6 +36,7 @@ from lightning_actors.types.resources import (
     ResourcesUpdate,
     ResourceUnion,
 )
+from lightning_actors.types.run import RunRecord
 from lightning_actors.types.tracer import (
     Attributes,
     AttributeValue,
@@ -87,6 +88,7 @@ __all__ = [
     "RolloutMode",
     "RolloutRawResult",
     "RolloutStatus",
+    "RunRecord",
     "SortOptions",
     "SortOrder",
     "Span",

@@ -15,7 +15,7 @@ from lightning_actors.types import (
     WorkerStatus,
 )
 
-__all__ = ["ENDED", "FINAL", "Known", "Model", "Task", "Try"]
+__all__ = ["ENDED", "FINAL", "Going", "Known", "Model", "Task", "Try"]
 
 ENDED = {"succeeded", "failed", "cancelled"}
 FINAL = {"succeeded", "failed", "timeout"}
@@ -76,6 +76,18 @@ class Known:
 
 
 @dataclass
+class Going:
+    """A run of an algorithm as the model sees it; it is free from some time on, now or never."""
+
+    run_id: str
+    name: str
+    turn: int
+    holder: str | None
+    seconds: float
+    free_from: float
+
+
+@dataclass
 class Model:
     """Everything that a store knows."""
 
@@ -85,6 +97,7 @@ class Model:
     keys: dict[str, str] = field(default_factory=dict[str, str])
     versions: dict[str, int] = field(default_factory=dict[str, int])
     latest: str | None = None
+    runs: list[Going] = field(default_factory=list[Going])
 
     def find(self, rollout_id: str, attempt_id: str) -> tuple[Task, Try] | None:
         """A rollout and one of its attempts; None if there is no such attempt (any more)."""
@@ -171,7 +184,12 @@ class Model:
             self.workers[last.worker] = Known("idle")
 
     def abandon(self, now: float) -> None:
-        """Whoever held the open attempts is gone, but for those who hold leases."""
+        """Whoever held the open attempts and runs is gone, but for those who hold leases."""
+        for run in self.runs:
+            if run.free_from == math.inf:
+                run.free_from = -math.inf
+            elif run.free_from > -math.inf:
+                run.free_from = max(run.free_from, now + run.seconds)
         open_tasks = [(i, task) for i, task in self.tasks.items() if task.tries and task.tries[-1].status in OPEN]
         for rollout_id, task in sorted(open_tasks, key=lambda one: one[1].tries[-1].started)[::-1]:
             last = task.tries[-1]

@@ -10,7 +10,7 @@ import pytest
 from store_homes import Home, claim, dump, end, ended, get, running, span_in
 
 from lightning_actors.actors.testkit import VirtualClock
-from lightning_actors.errors import ReplyForgotten
+from lightning_actors.errors import ReplyForgotten, RunHeld
 from lightning_actors.store import LightningStore
 from lightning_actors.store.messages import DequeueRollout, EnqueueRollout
 from lightning_actors.store.once import Once
@@ -257,6 +257,32 @@ async def test_deadlines_are_kept_from_one_opening_to_the_next(opened: Opened, c
         await claim(store)
         clock.advance(5)
         assert (await latest(store, rollout.rollout_id)).status == "timeout"
+
+
+async def test_a_run_of_a_process_that_is_gone_is_gone_on_with(opened: Opened) -> None:
+    async with opened() as store:
+        left = await store.begin_run("baseline", "f")
+        await store.leave_run(left.run_id, left.turn)
+        held, over = await store.begin_run("search", "f"), await store.begin_run("other", "f")
+        await store.end_run(over.run_id, over.turn)
+    async with opened() as store:
+        for before in (left, held):
+            after = await store.begin_run(before.name, "f")
+            assert (after.run_id, after.turn) == (before.run_id, 2)
+        assert (await store.begin_run("other", "f")).turn == 1
+        assert not await store.end_run(held.run_id, held.turn), "it was gone on with"
+
+
+async def test_a_run_under_a_lease_is_held_for_a_whole_lease(opened: Opened, clock: VirtualClock) -> None:
+    async with opened() as store:
+        run = await store.begin_run("baseline", "f", LEASE)
+        clock.advance(1_000)
+    async with opened() as store:
+        with pytest.raises(RunHeld) as caught:
+            await store.begin_run("baseline", "f")
+        assert (caught.value.name, caught.value.seconds) == ("baseline", 30)
+        clock.advance(30)
+        assert (await store.begin_run("baseline", "f")).run_id == run.run_id
 
 
 async def test_opening_again_and_again_changes_nothing_more(opened: Opened) -> None:

@@ -120,6 +120,16 @@ async def test_a_heartbeat_does_not_change_what_a_worker_does(store: LightningSt
     assert (worker.status, worker.current_attempt_id) == ("busy", claimed.attempt.attempt_id)
 
 
+async def test_an_update_that_is_not_published_is_not_the_latest(store: LightningStore) -> None:
+    template = PromptTemplate(template="x", engine="f-string")
+    published = await store.add_resources({"prompt": template})
+    for version in (1, 2):
+        update = await store.update_resources("rs-mine", {"prompt": template}, publish=False)
+        assert (update.version, await store.get_resources_by_id("rs-mine")) == (version, update)
+    assert await store.get_latest_resources() == published
+    assert (await store.enqueue_rollout("task")).resources_id == published.resources_id
+
+
 async def test_a_pool_beats_at_once(store: LightningStore, clock: VirtualClock) -> None:
     claimed = await running(store)
     clock.advance(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,10 @@ from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from store_homes import span_of
-from store_model import ENDED, FINAL, Known, Model
+from store_model import ENDED, FINAL, Going, Known, Model
 
 from lightning_actors.actors.testkit import VirtualClock
-from lightning_actors.errors import AttemptNotFound, InvalidTransition, ResourcesNotFound, RolloutNotFound
+from lightning_actors.errors import AttemptNotFound, InvalidTransition, ResourcesNotFound, RolloutNotFound, RunHeld
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.store import messages as say
 from lightning_actors.store.local import LocalStore
@@ -151,6 +152,9 @@ class StoreMachine(RuleBasedStateMachine):
         assert lost == [attempt_id for attempt_id in ids or () if attempt_id not in held]
         for attempt_id in held if ids is None else set(ids) & set(held):
             held[attempt_id].prolong(self.now)
+        for run in self.model.runs:
+            if run.holder == holder:
+                run.free_from = self.now + run.seconds
 
     @rule(target=attempts, rollout_id=rollouts, worker=workers)
     def try_by_hand(self, rollout_id: str, worker: str | None) -> Any:
@@ -276,12 +280,59 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.latest = added.resources_id
         return added.resources_id
 
-    @rule(resources_id=resources | some.just("rs-of-mine"))
-    def update_resources(self, resources_id: str) -> None:
+    @rule(resources_id=resources | some.just("rs-of-mine"), publish=some.booleans())
+    def update_resources(self, resources_id: str, *, publish: bool) -> None:
         self.settle()
-        self.perform(say.UpdateResources(resources_id, {"prompt": TEMPLATE}))
+        self.perform(say.UpdateResources(resources_id, {"prompt": TEMPLATE}, publish=publish))
         self.model.versions[resources_id] = self.model.versions.get(resources_id, 0) + 1
-        self.model.latest = resources_id
+        if publish:
+            self.model.latest = resources_id
+
+    # ── runs of algorithms ──
+
+    @rule(name=some.sampled_from(["one", "two"]), lease=leases, anew=some.booleans())
+    def begin_run(self, name: str, lease: Lease | None, *, anew: bool) -> None:
+        self.settle()
+        alike = [run for run in self.model.runs if run.name == name]
+        free = [run for run in alike if run.free_from <= self.now]
+        holder = None if lease is None else lease.holder
+        elsewhere = [run for run in alike if run.free_from < math.inf and run.holder != holder]
+        message = say.BeginRun(name, "fingerprint", lease, anew=anew)
+        if elsewhere and not free and not anew:
+            with pytest.raises(RunHeld) as caught:
+                self.perform(message)
+            assert caught.value.seconds == min(run.free_from for run in elsewhere) - self.now
+            return
+        record = self.perform(message)
+        seconds = 0.0 if lease is None else lease.seconds
+        until = math.inf if lease is None else self.now + seconds
+        if free and not anew:
+            run = free[0]
+            run.turn, run.holder, run.seconds, run.free_from = run.turn + 1, holder, seconds, until
+        else:
+            self.model.runs = [run for run in self.model.runs if run not in free]
+            run = Going(record.run_id, name, 1, holder, seconds, until)
+            self.model.runs.append(run)
+        assert (record.run_id, record.turn, record.is_held) == (run.run_id, run.turn, True)
+
+    @rule(place=some.integers(0, 3), back=some.integers(0, 1), ends=some.booleans())
+    def leave_run(self, place: int, back: int, *, ends: bool) -> None:
+        self.settle()
+        if place >= len(self.model.runs):
+            assert not self.perform(say.EndRun("rn-0", 1))
+            return
+        run = self.model.runs[place]
+        kind = say.EndRun if ends else say.LeaveRun
+        assert self.perform(kind(run.run_id, run.turn - back)) == (back == 0)
+        if back == 0 and ends:
+            del self.model.runs[place]
+        elif back == 0:
+            run.holder, run.free_from = None, -math.inf
+
+    @invariant()
+    def runs_are_what_the_model_says(self) -> None:
+        known = [(run.run_id, run.turn, run.is_free_at(self.now)) for run in self.store._tables.open_runs()]
+        assert known == [(run.run_id, run.turn, run.free_from <= self.now) for run in self.model.runs]
 
     # ── rollouts are changed by hand ──
 

@@ -27,6 +27,7 @@ MADE: list[LightningError] = [
     errors.ResourcesNotFound("rs-1"),
     errors.RolloutNotEnded("ro-1", "running"),
     errors.RolloutNotFound("ro-1"),
+    errors.RunHeld("baseline", 3.5),
     errors.SpansEvicted("ro-1"),
     errors.WrongLoop("other"),
     errors.RunnerError("bad", rollout_id="ro-1"),

@@ -10,6 +10,7 @@ from lightning_actors.store.handlers import (
     once,
     resources,
     rollouts,
+    runs,
     spans,
     workers,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "once",
     "resources",
     "rollouts",
+    "runs",
     "spans",
     "workers",
 ]

@@ -8,6 +8,7 @@ from lightning_actors.log import get_logger
 from lightning_actors.store import lease_rules, rules
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers.attempts import freed_worker, undone
+from lightning_actors.store.handlers.runs import runs_taken_over
 from lightning_actors.store.tables import Tables
 from lightning_actors.types import Attempt, Rollout
 
@@ -17,19 +18,23 @@ log = get_logger("lightning_actors.store")
 
 
 def abandoned(tables: Tables, now: float) -> Iterator[Change[None]]:
-    """What becomes of the open attempts, one change after another; each is to be applied before the next is asked for.
+    """What becomes of what is open, one change after another; each is to be applied before the next is asked for.
 
-    Those without a lease were at work in the process that is gone: a claim is undone, and an attempt under way is given
-    up, not counted, whatever the retry rule says. Their rollouts are the head of the queue again, in the order in which
-    they were claimed. Those with a lease may go on elsewhere: they are given a lease, and a silence, from now on.
+    Attempts without a lease were at work in the process that is gone: a claim is undone, and an attempt under way is
+    given up, not counted, whatever the retry rule says. Their rollouts are the head of the queue again, in the order in
+    which they were claimed. Those with a lease may go on elsewhere: they are given a lease, and a silence, from now on.
+    Runs of algorithms are let go, or given a lease, likewise.
 
-    It is to be done before deadlines are settled, and looks at open attempts alone.
+    It is to be done before deadlines are settled, and looks at what is open alone.
     """
     rollouts, _ = tables.rollouts_page(
         ("preparing", "running"), None, either=False, offset=0, limit=-1, descending=False
     )
     left_open = [(rollout, tables.attempts(rollout.rollout_id)[-1]) for rollout in rollouts]
     left_open.sort(key=lambda one: one[1].start_time)
+    runs = runs_taken_over(tables, now)
+    if runs:
+        yield Change(None, runs=runs)
     undone_claims = given_up = held = 0
     for rollout, attempt in reversed(left_open):
         if tables.lease(attempt.attempt_id) is not None:

@@ -45,7 +45,7 @@ def update_resources(tables: Tables, message: UpdateResources, now: float) -> Ch
         version=1 if before is None else before.version + 1,
         resources=dict(message.resources),
     )
-    return Change(update, resources=[update], latest_resources_id=update.resources_id)
+    return Change(update, resources=[update], latest_resources_id=update.resources_id if message.publish else None)
 
 
 @operation(GetResourcesById)
