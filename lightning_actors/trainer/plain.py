@@ -61,7 +61,7 @@ def run_plain(
 
 async def _execute(make: Callable[[], Run], train: Dataset[Any] | None, val: Dataset[Any] | None) -> RunResult:
     run = make()
-    with telling_on_request(run.view):
+    with telling_on_request(run.view), run.census:
         with anyio.CancelScope() as scope, heeding_signals(run, scope.cancel):
             return await run.execute(train, val)
         return await run.result()

@@ -16,10 +16,14 @@ class RunResult:
 
     Attributes:
         rollouts: The rollouts that the run's algorithm recorded, oldest first, those left in the queue included; before
-            them, those that had been in the queue and that its runners ran. A rollout is counted by one run: where
-            several share a store, by the one whose algorithm recorded it, whoever ran it. What others record meanwhile
-            is there if this run's runners ran it, or nobody did; a ``step`` that an agent or anybody else takes is not.
-        status_counts: How many of them there are in each status.
+            them, those that had been in the queue and that its runners ran. What others record meanwhile is there if
+            this run's runners were the first to run it, or nobody did; a ``step`` that an agent or anybody else takes
+            is not. Where several runs share a store, each rollout is in the result of one of them: that of the run
+            whose algorithm recorded it, whoever ran it. But one that this run left over, which had not ended when the
+            run had, is also in the result of the run that goes on with it, there with what came of it.
+        status_counts: How many of them there are in each status. What was left over is ``queuing`` or ``requeuing``, or
+            ``preparing`` or ``running`` where another run had it in hand. This is no outcome, so only the other counts
+            may be added up over the runs on a store.
         rewards: The final reward by rollout id, where there was one.
         resources: The latest resources in the store at the end; None if there are none.
         errors: The last error by rollout id, for those that had one and did not succeed afterwards.

@@ -12,7 +12,7 @@ Supervisor ─┬ store        significant, not restarted: its death ends the ru
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -30,9 +30,10 @@ from lightning_actors.runner.keeper import KeeperActor
 from lightning_actors.runner.rig import Rig
 from lightning_actors.store import LightningStore
 from lightning_actors.store.actor import ActorStore, store_actor
-from lightning_actors.store.rules import ROLLOUT_ENDED, ROLLOUT_QUEUED
+from lightning_actors.store.rules import ROLLOUT_ENDED
 from lightning_actors.store.run_ledger import RunPage
 from lightning_actors.trainer.algorithm_actor import AlgorithmActor, AlgorithmOutcome
+from lightning_actors.trainer.census import Census
 from lightning_actors.trainer.result import RunResult
 from lightning_actors.trainer.run_store import RunStore
 from lightning_actors.trainer.situation import RunView
@@ -42,8 +43,6 @@ from lightning_actors.types import AttemptedRollout, Dataset, NamedResources, Re
 __all__ = ["Run"]
 
 log = get_logger("lightning_actors.trainer")
-
-_PAGE = 500
 
 
 class Run:
@@ -85,10 +84,9 @@ class Run:
         self._interrupted = anyio.Event()
         self._all_exhausted = anyio.Event()
         self._exhausted = 0
-        self._page: RunPage | None = None
-        self._recorded_before = 0
         self.is_interrupted = False
         self.view = RunView(rig)
+        self.census = Census(rig.store)
 
     def close(self) -> None:
         """Begin no more rollouts. May be called from a signal handler, also while the event loop is blocked."""
@@ -104,34 +102,27 @@ class Run:
         self._interrupted.set()
 
     async def execute(self, train: Dataset[Any] | None, val: Dataset[Any] | None) -> RunResult:
-        """Build the tree, wait for its end, and say what came of it.
+        """Build the tree, wait for its end, and say what came of it; within ``with run.census:``.
 
         Raises:
             Exception: What the algorithm raised, or what ended the tree.
         """
         store, rig = self._rig.store, self._rig
-        self._recorded_before = (await store.query_rollouts(limit=1)).total
-        self._page = store.run_ledger.open()
-        left_over: Iterable[str] = self._page.recorded  # all of it, where nobody gets to see a result
+        await self.census.begin()
+        if self._initial is not None:
+            await store.add_resources(self._initial)
+        claims = LostClaims(store, rig.clock)
         try:
-            if self._initial is not None:
-                await store.add_resources(self._initial)
-            claims = LostClaims(store, rig.clock)
-            try:
-                async with Supervisor(name="trainer", clock=rig.clock, dead_letters=claims) as supervisor:
-                    self.view.supervisor = supervisor
-                    await self._start(supervisor, store, (train, val), self._page)
-                    await self._until_ended(supervisor)
-            finally:
-                await claims.undo()
-                rig.threads.close()
-            if self._outcome.error is not None:
-                raise self._outcome.error
-            result = await self.result()
-            left_over = [one.rollout_id for one in result.rollouts if one.status in ROLLOUT_QUEUED]
-            return result
+            async with Supervisor(name="trainer", clock=rig.clock, dead_letters=claims) as supervisor:
+                self.view.supervisor = supervisor
+                await self._start(supervisor, store, (train, val), self.census.page)
+                await self._until_ended(supervisor)
         finally:
-            self._page.close(left_over)
+            await claims.undo()
+            rig.threads.close()
+        if self._outcome.error is not None:
+            raise self._outcome.error
+        return await self.result()
 
     async def _start(
         self,
@@ -152,7 +143,7 @@ class Run:
             ChildSpec("keeper", lambda: KeeperActor(pool_rig, workers, heartbeat_interval=self._heartbeat_interval))
         )
         queue = await supervisor.start(
-            ChildSpec("queue", lambda: QueueActor(seen, claimed=self._tally.claim), mailbox_size=room)
+            ChildSpec("queue", lambda: QueueActor(seen, claimed=page.claim), mailbox_size=room)
         )
         note, note_exhausted = self._note, self._note_exhausted
         for number, worker in enumerate(workers):
@@ -229,9 +220,9 @@ class Run:
             self._all_exhausted.set()
 
     async def result(self) -> RunResult:
-        """What came of the run so far; also of one whose ``execute`` was cancelled."""
+        """What came of the run so far; also, within the same census, of one whose ``execute`` was cancelled."""
         store = self._rig.store
-        rollouts = await self._rollouts()
+        rollouts = await self.census.take()
         counts: Counter[RolloutStatus] = Counter(rollout.status for rollout in rollouts)
         left = counts["queuing"] + counts["requeuing"]
         if left:
@@ -245,43 +236,6 @@ class Run:
             interrupted=self.is_interrupted and not self._outcome.has_returned,
             left_behind=tuple(self._rig.left_behind),
         )
-
-    async def _rollouts(self) -> list[Rollout]:
-        """What had been in the queue before and was run here, then what was recorded for this run, oldest first."""
-        page = self._page
-        if page is None:
-            return []
-        ours: dict[str, Rollout] = {}
-        async for rollout in self._recorded_since():
-            if rollout.rollout_id in page.recorded or self._is_unclaimed(page, rollout):
-                ours[rollout.rollout_id] = rollout
-        page.record(ours)
-        earlier = [id_ for id_ in self._tally.claimed if id_ not in ours and not page.is_of_another(id_)]
-        if not earlier:
-            return list(ours.values())
-        found = await self._rig.store.query_rollouts(rollout_id_in=earlier, sort_by="start_time")
-        ran = [rollout for rollout in found if isinstance(rollout, AttemptedRollout)]  # the others' claims were undone
-        return [*ran, *ours.values()]
-
-    def _is_unclaimed(self, page: RunPage, rollout: Rollout) -> bool:
-        """Whether no other run counts this rollout, and it was run here or by nobody.
-
-        The answer to an algorithm that is stopped while it records a rollout may be lost; the rollout must not be.
-        """
-        id_ = rollout.rollout_id
-        was_run = isinstance(rollout, AttemptedRollout)
-        return not page.is_of_another(id_) and (id_ in self._tally.claimed or not was_run)
-
-    async def _recorded_since(self) -> AsyncGenerator[Rollout]:
-        """What the store has recorded since the run began."""
-        offset = self._recorded_before
-        while True:
-            rollouts = await self._rig.store.query_rollouts(sort_by="start_time", limit=_PAGE, offset=offset)
-            for rollout in rollouts:
-                yield rollout
-            offset += len(rollouts)
-            if len(rollouts) < _PAGE:
-                return
 
     async def _rewards(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """What the runners told, and for rollouts that another run's runner ran, what their spans say."""

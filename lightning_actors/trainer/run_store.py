@@ -38,7 +38,7 @@ class RunStore(ActorStore):
         if not isinstance(message, _RECORDING):
             return await super().deliver(message)
         reply: Any = None
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True), self._page.recording():
             reply = await super().deliver(message)
             rollouts = reply if isinstance(message, EnqueueManyRollouts) else [reply]
             self._page.record(rollout.rollout_id for rollout in rollouts)

@@ -20,19 +20,10 @@ class Ending:
 
 
 class Tally:
-    """Keeps the last attempt at each rollout: one that was given up for a newer one may tell of its end after it.
-
-    Attributes:
-        claimed: The rollouts that were claimed for its runners, in order.
-    """
+    """Keeps the last attempt at each rollout: one that was given up for a newer one may tell of its end after it."""
 
     def __init__(self) -> None:
-        self.claimed: dict[str, None] = {}
         self._endings: dict[str, Ending] = {}
-
-    def claim(self, rollout: Rollout) -> None:
-        """Note that this rollout was claimed."""
-        self.claimed[rollout.rollout_id] = None
 
     def note(self, execution: Execution) -> None:
         """Note how an attempt ended."""

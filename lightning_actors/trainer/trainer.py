@@ -219,7 +219,9 @@ class Trainer:
         algorithm = self._algorithm_to_fit()
         train, val = _checked(train_dataset, val_dataset)
         with self._using(agent, algorithm):
-            return await self._run(agent, algorithm, None)().execute(train, val)
+            run = self._run(agent, algorithm, None)()
+            with run.census:
+                return await run.execute(train, val)
 
     async def dev_async(
         self,
@@ -233,8 +235,9 @@ class Trainer:
         train, val = first_tasks(*_checked(train_dataset, val_dataset))
         dry_run = DryRun()
         with self._using(agent, algorithm):
-            result = await self._run(agent, algorithm, dry_run.show)().execute(train, val)
-        return dry_run.conclude(result)
+            run = self._run(agent, algorithm, dry_run.show)()
+            with run.census:
+                return dry_run.conclude(await run.execute(train, val))
 
     # ── a look at it ──
 

@@ -156,14 +156,15 @@ class World:
         agent = self._agent()
         with trainer._using(agent, algorithm):
             run = self.run = trainer._run(agent, algorithm, None)()
-            self.is_on = True
-            try:
-                with self.scope:
-                    self.result = await run.execute(None, None)
-            except Exception as error:  # noqa: BLE001 - looked at afterwards
-                self.error = error
-            self.is_on = False
-            self.result = self.result or await run.result()
+            with run.census:
+                self.is_on = True
+                try:
+                    with self.scope:
+                        self.result = await run.execute(None, None)
+                except Exception as error:  # noqa: BLE001 - looked at afterwards
+                    self.error = error
+                self.is_on = False
+                self.result = self.result or await run.result()
             self.left_behind, self.running = run._rig.left_behind, run._rig.running
 
     def _algorithm(self, group: anyio.abc.TaskGroup) -> agl.Algorithm:
