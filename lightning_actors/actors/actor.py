@@ -56,7 +56,7 @@ class Core(Protocol):
         """Start a background task."""
         ...
 
-    def hold(self, work: Work, message: object) -> Holding:
+    def hold_work(self, work: Work, message: object) -> Holding:
         """Hold work that goes on without a task."""
         ...
 
@@ -208,7 +208,7 @@ class Actor:
         """
         self._core.start_background(func, args, name)
 
-    def hold(self, work: Work, message: object) -> Holding:
+    def hold_work(self, work: Work, message: object) -> Holding:
         """Hold work that goes on without a task of this actor: what it began elsewhere, and answers for.
 
         A stop waits for it within the grace time, as for a concurrent handler. Then, and when the actor crashes, the
@@ -221,7 +221,7 @@ class Actor:
         Returns:
             The holding, to be released when the work is over.
         """
-        return self._core.hold(work, message)
+        return self._core.hold_work(work, message)
 
     def request(
         self, ref: ActorRef[Any], message: Message[R], then: Callable[[Outcome[R]], Awaitable[None] | None]

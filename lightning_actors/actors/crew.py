@@ -50,7 +50,7 @@ class Crew:
         self.task_group.start_soon(self._work, turn, function, args, name=self._name_of(function, name))
         return turn
 
-    def hold(self, work: Work, message: object) -> Holding:
+    def hold_work(self, work: Work, message: object) -> Holding:
         """Hold work that goes on without a task."""
         return Holding(self, self._enlist(self.held, message, work, live=True))
 

@@ -167,10 +167,10 @@ class Incarnation:
         self._must_live()
         self.crew.start(function, args, name)
 
-    def hold(self, work: Work, message: object) -> Holding:
+    def hold_work(self, work: Work, message: object) -> Holding:
         """Hold work that goes on without a task."""
         self._must_live()
-        return self.crew.hold(work, message)
+        return self.crew.hold_work(work, message)
 
     def request(
         self, ref: ActorRef[Any], message: Message[Any], then: Callable[[Outcome[Any]], Awaitable[None] | None]

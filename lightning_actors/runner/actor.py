@@ -117,7 +117,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         """Run a claimed rollout; the reply is how it ended."""
         run = AttemptRun(self, self._rig, message.rollout, message.resources, reply=reply)
         self._executing[reply] = run
-        run.launch(self.hold(run, message))
+        run.launch(self.hold_work(run, message))
 
     def attempt_over(self, run: AttemptRun, execution: Execution | None, error: BaseException | None) -> None:
         """Tell whoever wants to know, and go on."""
@@ -162,7 +162,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         run = AttemptRun(self, self._rig, claimed, is_queued=True)
         self._taken = run
         self._budget.spend()
-        holding = self.hold(run, self._worker_id)
+        holding = self.hold_work(run, self._worker_id)
         if self._is_draining or self._rig.closing.is_set():
             run.give_back(holding)
         else:

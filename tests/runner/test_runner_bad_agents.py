@@ -141,11 +141,13 @@ async def test_an_agent_that_blocks_the_loop_is_reported_and_the_others_go_on_af
     async def one(task: str) -> None:
         finished.append(await runner.step(task))
 
-    async with runner.run_context(agent=agent, store=timed_store), anyio.create_task_group() as tasks:
-        tasks.start_soon(one, "waits")
-        await begun.wait()
-        await anyio.wait_all_tasks_blocked()
-        await one("blocks")
+    async with runner.run_context(agent=agent, store=timed_store):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one, "waits")
+            await begun.wait()
+            await anyio.wait_all_tasks_blocked()
+            await one("blocks")
+        await anyio.wait_all_tasks_blocked()  # whoever watches the loop has had its turn too
     assert sorted(rollout.input for rollout in finished) == ["blocks", "waits"]
     assert {rollout.status for rollout in finished} == {"succeeded"}
     (blocked,) = logged("event_loop_blocked")
