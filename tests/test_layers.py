@@ -28,6 +28,7 @@ ROOT: Final = "lightning_actors"
 LAYERS: Final = (
     "errors",
     "error_text",
+    "options",
     "types",
     "log",
     "actors",

@@ -13,8 +13,9 @@ import anyio
 from lightning_actors.algorithm.base import Algorithm
 from lightning_actors.algorithm.tasks import task_at
 from lightning_actors.emitter import find_final_reward
-from lightning_actors.errors import ConfigError, SpansEvicted
+from lightning_actors.errors import SpansEvicted
 from lightning_actors.log import get_logger
+from lightning_actors.options import is_finite, refused, whole_number
 from lightning_actors.store.api import LightningStore
 from lightning_actors.types import Dataset, Rollout, RolloutMode, Span
 
@@ -63,21 +64,14 @@ class Baseline(FastAlgorithm):
         max_queue_length: int = 4,
         span_verbosity: SpanVerbosity = "keys",
     ) -> None:
-        if n_epochs < 1 or max_queue_length < 1:
-            raise ConfigError(
-                f"n_epochs and max_queue_length must be at least 1, not n_epochs={n_epochs!r}, "
-                f"max_queue_length={max_queue_length!r}"
-            )
-        if not 0 < train_split < 1:
-            raise ConfigError(f"train_split must lie between 0 and 1, not {train_split!r}")
+        if not (is_finite(train_split) and 0 < train_split < 1):
+            raise refused("train_split", train_split, "a number between 0 and 1")
         if span_verbosity not in get_args(SpanVerbosity):
-            raise ConfigError(
-                f"span_verbosity must be one of {', '.join(get_args(SpanVerbosity))}, not {span_verbosity!r}"
-            )
+            raise refused("span_verbosity", span_verbosity, f"one of {', '.join(map(repr, get_args(SpanVerbosity)))}")
         _warn_unused("train_split", train_split, _TRAIN_SPLIT, "Trainer.fit(agent, train_dataset, val_dataset=...)")
         _warn_unused("polling_interval", polling_interval, _POLLING_INTERVAL, "the store, which says when one ends,")
-        self._n_epochs = n_epochs
-        self._max_queue_length = max_queue_length
+        self._n_epochs = whole_number("n_epochs", n_epochs)
+        self._max_queue_length = whole_number("max_queue_length", max_queue_length)
         self._span_verbosity: SpanVerbosity = span_verbosity
 
     async def run(self, train_dataset: Dataset[Any] | None = None, val_dataset: Dataset[Any] | None = None) -> None:

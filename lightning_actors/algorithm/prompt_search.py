@@ -25,6 +25,7 @@ from lightning_actors.algorithm.prompt_trials import HeldOutScore, SearchProgres
 from lightning_actors.algorithm.tasks import task_at
 from lightning_actors.errors import ConfigError
 from lightning_actors.log import get_logger
+from lightning_actors.options import refused, whole_number
 from lightning_actors.types import Dataset, PromptTemplate
 
 __all__ = ["CurvePoint", "HeldOutScore", "PromptSearch", "PromptSearchResult", "SearchProgress"]
@@ -132,13 +133,15 @@ class PromptSearch(Algorithm):
         if callable(demonstrations):
             demonstrations = Demonstrations(demonstrations)
         check_parts(instructions, templates, demonstrations)
-        plan_rounds(rounds, budget, 1)
+        if progress is not None and not callable(progress):
+            raise refused("progress", progress, "a function that takes a SearchProgress, or None")
         self._instructions = tuple(instructions)
         self._templates = tuple(templates)
         self._demonstrations = demonstrations
-        self._rounds = rounds
-        self._budget = budget
-        self._seed = seed
+        self._rounds = whole_number("rounds", rounds)
+        self._budget = whole_number("budget", budget)
+        plan_rounds(self._rounds, self._budget, 1)
+        self._seed = whole_number("seed", seed, least=None)
         self._progress = progress
         self._result: PromptSearchResult | None = None
 

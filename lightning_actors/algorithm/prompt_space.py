@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from itertools import product
 from random import Random
 from string import Formatter
-from typing import Any
+from typing import Any, cast
 
 from lightning_actors.errors import ConfigError
+from lightning_actors.options import refused, whole_number
 from lightning_actors.types import PromptTemplate
 
 __all__ = ["Candidate", "Demonstrations", "Layout", "PromptSpace", "check_parts", "fill_placeholders"]
@@ -209,10 +210,10 @@ def check_parts(
         ConfigError: There is no instruction or template, a number of demonstrations is negative, a template is not
             well formed, or none of them has a place for the demonstrations.
     """
-    for name, given in (("instructions", instructions), ("templates", templates)):
-        if isinstance(given, str) or not given:
-            raise ConfigError(f"{name} must be a list with at least one text, not {given!r}")
-    texts = [each if isinstance(each, str) else each.text for each in templates]
+    for place, text in enumerate(_listed("instructions", instructions)):
+        if not isinstance(text, str):
+            raise refused(f"instructions[{place}]", text, "a text")
+    texts = [_layout_text(place, each) for place, each in enumerate(_listed("templates", templates))]
     names = [_names(text) for text in texts]
     if demonstrations is None:
         if any(_DEMONSTRATIONS in each for each in names):
@@ -221,10 +222,34 @@ def check_parts(
                 "Demonstrations(render), where render(item) is the text that shows one solved item"
             )
         return
+    _check_demonstrations(demonstrations)
     if not any(_DEMONSTRATIONS in each for each in names):
         raise ConfigError("demonstrations are given, but no template has the placeholder {demonstrations}")
-    if not demonstrations.counts or min(demonstrations.counts) < 0:
-        raise ConfigError(f"counts must be numbers from 0, at least one, not {demonstrations.counts!r}")
+
+
+def _listed(name: str, given: object) -> Sequence[object]:
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence) or not given:
+        raise refused(name, cast("object", given), "a list with at least one text")
+    return cast("Sequence[object]", given)
+
+
+def _layout_text(place: int, given: object) -> str:
+    text = given.text if isinstance(given, Layout) else given
+    if not isinstance(text, str):
+        raise refused(f"templates[{place}]", given, "an f-string template as text, or a Layout of one")
+    return text
+
+
+def _check_demonstrations(given: object) -> None:
+    if not isinstance(given, Demonstrations):
+        raise refused("demonstrations", given, "a function from an item to text, or Demonstrations(function)")
+    if not callable(given.render):
+        raise refused("Demonstrations.render", given.render, "a function from an item to text")
+    wanted, counts = "a list of whole numbers from 0, at least one", cast("object", given.counts)
+    if isinstance(counts, str | bytes) or not isinstance(counts, Sequence) or not counts:
+        raise refused("Demonstrations.counts", cast("object", counts), wanted)
+    for place, count in enumerate(cast("Sequence[object]", counts)):
+        whole_number(f"Demonstrations.counts[{place}]", count, least=0)
 
 
 def fill_placeholders(text: str, values: Mapping[str, str]) -> str:

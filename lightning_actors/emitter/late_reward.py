@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_actors.emitter.reward import emit_reward
 from lightning_actors.errors import AttemptNotFound, RolloutNotEnded, RolloutNotFound
+from lightning_actors.options import refused
 from lightning_actors.semconv import AGL_ROLLOUT
 from lightning_actors.store.api import LightningStore
 from lightning_actors.store.rules import ROLLOUT_ENDED
@@ -39,6 +40,7 @@ async def attach_reward(
         The span as stored.
 
     Raises:
+        ConfigError: What was given is no store, or no id.
         RolloutNotFound: There is no such rollout.
         RolloutNotEnded: It has not ended; its own rewards are yet to come.
         AttemptNotFound: It ended before anybody ran it.
@@ -46,6 +48,8 @@ async def attach_reward(
         TypeError: As `emit_reward`.
         ValueError: As `emit_reward`.
     """
+    if not isinstance(store, LightningStore):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise refused("store", store, "the LightningStore that remembers the rollout")
     core = emit_reward(reward, primary_key=primary_key, attributes=attributes, propagate=False)
     span = await late_span(store, await ended_rollout(store, rollout_id), core)
     return await store.add_span(span) or span

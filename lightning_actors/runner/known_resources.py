@@ -24,11 +24,13 @@ def checked_resources(resources: Mapping[str, Resource], where: str) -> dict[str
         where: The name of the argument, for the message.
 
     Raises:
-        TypeError: They are no mapping, or one of them is no Resource.
+        TypeError: They are no mapping, a name is no text, or one of them is no Resource.
     """
     if not isinstance(resources, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
         raise TypeError(f"{where} is {resources!r}: give a dict of resources by name, as in {{'main_prompt': prompt}}")
     for name, resource in resources.items():
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise TypeError(f"{where} has the name {name!r}: give resources by their names, which are texts")
         if not isinstance(resource, Resource):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise TypeError(
                 f"{where}[{name!r}] is {resource!r}, no Resource: use PromptTemplate, LLM, or a frozen subclass of "

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict
 
 from lightning_actors.actors.message import Message
-from lightning_actors.errors import StoreError
+from lightning_actors.errors import ConfigError, StoreError
+from lightning_actors.options import refused_arguments
 from lightning_actors.store import messages
 from lightning_actors.store.completions import Completions
 from lightning_actors.store.once import Once, Repeats
@@ -70,8 +71,7 @@ def store_operation(message: Callable[P, Message[R]]) -> Callable[Concatenate[An
         try:
             built = message(*args, **kwargs)
         except ValidationError:
-            named = dict(zip((parameter.name for parameter in _parameters(kind)), args, strict=False))
-            built = cast("Callable[..., Message[R]]", message)(**named, **kwargs)  # says which one is wrong by its name
+            raise _refusal(kind, method.__name__, args, kwargs) from None
         return await self.deliver(built)
 
     parameters = [
@@ -93,7 +93,7 @@ class LightningStore(ABC):
 
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
     ``update_many_workers``, ``next_completion``, ``get_completion_cursor``, ``explain_rollout``, ``renew_leases``,
-    ``begin_run``, ``leave_run``, ``end_run``, ``start_rollout(begun=...)``, ``add_resources(publish=...)``,
+    ``publish_resources``, ``begin_run``, ``leave_run``, ``end_run``, ``start_rollout(begun=...)``, ``add_resources(publish=...)``,
     ``update_resources(publish=...)``, the ``key`` of what is enqueued and the ``lease`` of what is claimed.
     """
 
@@ -161,6 +161,9 @@ class LightningStore(ABC):
         Args:
             after: A cursor from which to go on; None for the beginning. ``await store.get_completion_cursor()`` is the
                 one from which only what ends from now on comes.
+
+        Raises:
+            ConfigError: ``after`` is no cursor. (One that this store has not given is an error of the iteration.)
         """
         return Completions(self.next_completion, after)
 
@@ -222,6 +225,7 @@ class LightningStore(ABC):
     get_latest_resources = store_operation(messages.GetLatestResources)
     add_resources = store_operation(messages.AddResources)
     update_resources = store_operation(messages.UpdateResources)
+    publish_resources = store_operation(messages.PublishResources)
     add_span = store_operation(messages.AddSpan)
     add_many_spans = store_operation(messages.AddManySpans)
     add_otel_span = store_operation(messages.AddOtelSpan)
@@ -268,6 +272,19 @@ def _arguments(message: Message[Any]) -> tuple[list[Any], dict[str, Any]]:
         elif not _is_default(value, parameter.default):
             kwargs[parameter.name] = value
     return args, kwargs
+
+
+def _refusal(message: type[Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ConfigError:
+    """What is wrong with the arguments of an operation, those that were given by place called by their names."""
+    places = [each.name for each in _parameters(message) if each.kind is each.POSITIONAL_OR_KEYWORD]
+    if len(args) > len(places):
+        takes = {0: "no arguments", 1: "1 argument by place"}.get(len(places), f"{len(places)} arguments by place")
+        return ConfigError(f"{name}: it takes {takes}, and was given {len(args)}")
+    try:
+        message(**dict(zip(places, args, strict=False)), **kwargs)
+    except ValidationError as error:
+        return refused_arguments(name, error)
+    raise AssertionError(f"the arguments of {name} were refused and then taken")
 
 
 def _is_default(value: object, default: object) -> bool:

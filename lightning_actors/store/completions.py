@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Self
 
+from lightning_actors.options import refused
 from lightning_actors.types import Completion, Rollout
 
 __all__ = ["BlockingCompletions", "Completions"]
@@ -29,7 +30,7 @@ class Completions(AsyncIterator[Rollout]):
 
     def __init__(self, ask: Callable[[str | None], Awaitable[Completion | None]], after: str | None) -> None:
         self._ask = ask
-        self.cursor = after
+        self.cursor = _checked(after)
 
     def __aiter__(self) -> Self:
         return self
@@ -46,10 +47,16 @@ class BlockingCompletions(Iterator[Rollout]):
 
     def __init__(self, ask: Callable[[str | None], Completion | None], after: str | None) -> None:
         self._ask = ask
-        self.cursor = after
+        self.cursor = _checked(after)
 
     def __next__(self) -> Rollout:
         while (completion := self._ask(self.cursor)) is None:
             pass
         self.cursor = completion.cursor
         return completion.rollout
+
+
+def _checked(after: str | None) -> str | None:
+    if after is not None and not isinstance(after, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise refused("after", after, "a cursor, or None for the beginning")
+    return after

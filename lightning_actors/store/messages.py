@@ -5,7 +5,7 @@ Arguments are checked when a message is built. Where a field has the same name a
 `types.Attempt`, it means the same.
 
 Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers,
-NextCompletion, GetCompletionCursor, ExplainRollout, RenewLeases, BeginRun, LeaveRun, EndRun, ``StartRollout.begun``,
+NextCompletion, GetCompletionCursor, ExplainRollout, RenewLeases, PublishResources, BeginRun, LeaveRun, EndRun, ``StartRollout.begun``,
 ``AddResources.publish``, ``UpdateResources.publish``, the ``key`` of what is enqueued and the ``lease`` of what is
 claimed, which are ours.
 """
@@ -71,6 +71,7 @@ __all__ = [
     "LeaveRun",
     "LightningStoreStatistics",
     "NextCompletion",
+    "PublishResources",
     "QueryAttempts",
     "QueryResources",
     "QueryRollouts",
@@ -370,6 +371,23 @@ class AddResources(StoreMessage[ResourcesUpdate]):
     resources: NamedResources
     _: KW_ONLY
     publish: bool = True
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class PublishResources(StoreMessage[ResourcesUpdate]):
+    """Make these resources the latest, beside those of other names, which stay; the reply is what is the latest then.
+
+    Nothing that is stored changes, so an id goes on saying what a rollout ran with. A set that the store has already is
+    made the latest as it is, however often; its id follows from what is in it.
+
+    Where there are no latest resources yet, these stand beside ``initial``. With ``over``, an id, they are published
+    only if that is still the latest, so that of several that publish at once none overlooks another.
+    """
+
+    resources: NamedResources
+    _: KW_ONLY
+    initial: NamedResources | None = None
+    over: str | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

@@ -258,7 +258,7 @@ class ResourcesUpdate(Record):
     Attributes:
         resources_id: ``rs-`` and 12 hex digits, or a name given to ``update_resources``.
         create_time: When this id was made.
-        update_time: When it last changed; the greatest one is the latest.
+        update_time: When it last changed.
         version: 1 when made, one more with each update.
         resources: The resources by name.
     """

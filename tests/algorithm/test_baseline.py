@@ -283,10 +283,20 @@ async def test_options_without_meaning_warn_and_say_what_does_that_job(option: d
 
 
 @pytest.mark.parametrize(
-    "option", [{"n_epochs": 0}, {"max_queue_length": 0}, {"train_split": 1.0}, {"span_verbosity": "loud"}]
+    ("option", "told"),
+    [
+        ({"n_epochs": 0}, "n_epochs is 0: give a whole number, 1 or more"),
+        ({"n_epochs": "2"}, "n_epochs is '2': give a whole number"),
+        ({"n_epochs": 1.5}, "n_epochs is 1.5: give a whole number"),
+        ({"max_queue_length": 0}, "max_queue_length is 0: give a whole number, 1 or more"),
+        ({"max_queue_length": None}, "max_queue_length is None: give a whole number"),
+        ({"train_split": 1.0}, "train_split is 1.0: give a number between 0 and 1"),
+        ({"train_split": "half"}, "train_split is 'half': give a number between 0 and 1"),
+        ({"span_verbosity": "loud"}, "span_verbosity is 'loud': give one of 'keys', 'key_values', 'none'"),
+    ],
 )
-async def test_options_out_of_range_are_refused(option: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(option))):
+async def test_options_out_of_range_are_refused(option: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
         Baseline(**option)
 
 

@@ -323,10 +323,21 @@ async def test_there_is_no_result_before_the_first_round_has_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"rounds": 0}, {"budget": 2}, {"instructions": []}, {"templates": []}, {"templates": ["{left}"]}],
+    ("options", "told"),
+    [
+        ({"rounds": 0}, "rounds is 0: give a whole number, 1 or more"),
+        ({"rounds": "3"}, "rounds is '3': give a whole number"),
+        ({"budget": 2}, "rounds=3, items=1, budget=2"),
+        ({"budget": None}, "budget is None: give a whole number"),
+        ({"seed": []}, r"seed is \[\]: give a whole number"),
+        ({"progress": 5}, "progress is 5: give a function"),
+        ({"demonstrations": 5}, "demonstrations is 5: give a function"),
+        ({"instructions": []}, r"instructions is \[\]"),
+        ({"templates": []}, r"templates is \[\]"),
+        ({"templates": ["{left}"]}, "no template has the placeholder"),
+    ],
     ids=str,
 )
-async def test_options_that_make_no_sense_are_refused_at_construction(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
+async def test_options_that_make_no_sense_are_refused_at_construction(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
         search(**options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -126,18 +126,33 @@ def test_a_prompt_never_shows_more_than_there_is() -> None:
 @pytest.mark.parametrize(
     ("instructions", "templates", "demonstrations", "said"),
     [
-        ([], ["{q}"], None, "instructions must be a list with at least one text"),
-        ("do", ["{q}"], None, "instructions must be a list"),
-        (["do"], [], None, "templates must be a list with at least one text"),
+        ([], ["{q}"], None, r"instructions is \[\]: give a list with at least one text"),
+        ("do", ["{q}"], None, "instructions is 'do': give a list"),
+        (None, ["{q}"], None, "instructions is None: give a list"),
+        (5, ["{q}"], None, "instructions is 5: give a list"),
+        (["do", 5], ["{q}"], None, r"instructions\[1\] is 5: give a text"),
+        (["do"], [], None, r"templates is \[\]: give a list with at least one text"),
+        (["do"], 5, None, "templates is 5: give a list"),
+        (["do"], [5], None, r"templates\[0\] is 5: give an f-string template as text, or a Layout"),
+        (["do"], [Layout(cast("Any", 5))], None, r"templates\[0\] is Layout\(text=5.*: give an f-string template"),
+        (["do"], ["{q}"], 5, "demonstrations is 5: give a function"),
+        (["do"], ["{q}"], Demonstrations(cast("Any", 5)), "Demonstrations.render is 5: give a function"),
         (["do"], ["{q"], None, "not a well-formed"),
         (["do"], ["{demonstrations}{q}"], None, "pass demonstrations="),
         (["do"], ["{q}"], Demonstrations(shown), "no template has the placeholder"),
-        (["do"], ["{demonstrations}"], Demonstrations(shown, []), "counts must be"),
-        (["do"], ["{demonstrations}"], Demonstrations(shown, [-1]), "counts must be"),
+        (["do"], ["{demonstrations}"], Demonstrations(shown, []), r"counts is \[\]: give a list of whole numbers"),
+        (
+            ["do"],
+            ["{demonstrations}"],
+            Demonstrations(shown, [-1]),
+            r"counts\[0\] is -1: give a whole number, 0 or more",
+        ),
+        (["do"], ["{demonstrations}"], Demonstrations(shown, cast("Any", 5)), "counts is 5: give a list"),
+        (["do"], ["{demonstrations}"], Demonstrations(shown, cast("Any", [1.5])), r"counts\[0\] is 1.5: give a whole"),
     ],
 )
 def test_parts_that_make_no_prompt_are_refused(
-    instructions: Any, templates: Any, demonstrations: Demonstrations | None, said: str
+    instructions: Any, templates: Any, demonstrations: Any, said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         PromptSpace(instructions, templates, demonstrations, pool=POOL, seed=0)

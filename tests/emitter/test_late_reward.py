@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_actors.emitter import attach_reward, emit_reward, find_final_reward, get_rewards_from_span
-from lightning_actors.errors import AttemptNotFound, RolloutNotEnded, RolloutNotFound, SpansEvicted
+from lightning_actors.errors import AttemptNotFound, ConfigError, RolloutNotEnded, RolloutNotFound, SpansEvicted
 from lightning_actors.litagent import rollout
 from lightning_actors.runner import LitAgentRunner
 from lightning_actors.store import InMemoryLightningStore
@@ -97,3 +97,8 @@ async def test_a_reward_that_the_store_would_drop_is_an_error() -> None:
         await stepped(store, 1.0)
     with pytest.raises(SpansEvicted):
         await attach_reward(store, first.rollout_id, 1)
+
+
+async def test_what_is_no_store_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="store is None: give the LightningStore that remembers the rollout"):
+        await attach_reward(None, "ro-1", 1.0)  # pyright: ignore[reportArgumentType]  # the point

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from pydantic import ValidationError
 from store_homes import claim, end, get, span_in
 
 from lightning_actors.actors.testkit import VirtualClock
-from lightning_actors.errors import InvalidTransition, ResourcesNotFound, RolloutNotFound
+from lightning_actors.errors import ConfigError, InvalidTransition, ResourcesNotFound, RolloutNotFound
 from lightning_actors.store import LightningStore
 from lightning_actors.types import (
     AttemptedRollout,
@@ -142,11 +141,11 @@ async def test_unknown_resources_are_refused(store: LightningStore, operation: s
 
 
 async def test_a_wrong_argument_is_refused_before_anything_happens(store: LightningStore) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError):
         await store.enqueue_rollout(1, mode="holiday")  # pyright: ignore[reportArgumentType]  # the point of the test
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError):
         await store.query_rollouts(limit=-2)
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError):
         await store.query_rollouts(offset=-1)
     assert (await store.query_rollouts()).total == 0
 

@@ -13,8 +13,9 @@ from anyio import to_thread
 from store_homes import Later, end, everyone_waits, running
 
 from lightning_actors.actors.testkit import VirtualClock
-from lightning_actors.errors import RolloutNotFound, StoreError, WrongLoop
+from lightning_actors.errors import ConfigError, RolloutNotFound, StoreError, WrongLoop
 from lightning_actors.store import InMemoryLightningStore
+from lightning_actors.store.blocking import BlockingStore
 from lightning_actors.types import EnqueueRolloutRequest, RolloutConfig
 
 pytestmark = pytest.mark.anyio
@@ -247,13 +248,56 @@ async def test_ten_thousand_rollouts_are_waited_for_at_once(memory: InMemoryLigh
     assert nothing_is_left(memory)
 
 
+WRONG: list[tuple[Callable[[Any], Awaitable[Any]], str]] = [
+    (
+        lambda store: store.enqueue_rollout("x", "trian"),
+        "enqueue_rollout: mode is 'trian': it should be 'train', 'val' or 'test'",
+    ),
+    (lambda store: store.add_resources({"llm": 1}), "add_resources: resources.llm is 1: it should be a valid dict"),
+    (lambda store: store.start_rollout("x", worker_id=3), "start_rollout: worker_id is 3: it should be a valid string"),
+    (lambda store: store.explain_rollout(5), "explain_rollout: rollout_id is 5: it should be a valid string"),
+    (lambda store: store.explain_rollout(None), "explain_rollout: rollout_id is None: it should be a valid string"),
+    (lambda store: store.next_completion(5), "next_completion: after is 5: it should be a valid string"),
+    (lambda store: store.explain_rollout(), "explain_rollout: rollout_id is missing"),
+    (lambda store: store.explain_rollout("ro-1", colour=2), "explain_rollout: it takes no argument colour"),
+    (
+        lambda store: store.explain_rollout("ro-1", "ro-2"),
+        "explain_rollout: it takes 1 argument by place, and was given 2",
+    ),
+    (
+        lambda store: store.query_spans("ro-1", "latest", "ro-2"),
+        "query_spans: it takes 2 arguments by place, and was given 3",
+    ),
+    (lambda store: store.statistics("x"), "statistics: it takes no arguments, and was given 1"),
+    (
+        lambda store: store.query_rollouts(limit=-5, status_in=["queuing", "gone"]),
+        r"query_rollouts: limit is -5: it should be greater than or equal to -1; status_in\[1\] is 'gone'",
+    ),
+    (
+        lambda store: store.enqueue_many_rollouts([{"input": 1}, {"mode": "train"}]),
+        r"enqueue_many_rollouts: requests\[1\].input is missing",
+    ),
+    (
+        lambda store: store.enqueue_rollout(1, config={"max_attempts": 0, "colour": 1}),
+        "enqueue_rollout: config.max_attempts is 0: it should be .* 1; config.colour is 1: extra inputs are",
+    ),
+]
+
+
 @pytest.mark.anyio
-async def test_a_wrong_argument_is_named_also_where_it_was_given_by_place() -> None:
+@pytest.mark.parametrize(("call", "told"), WRONG, ids=[told for _, told in WRONG])
+async def test_a_wrong_argument_is_named_also_where_it_was_given_by_place(
+    call: Callable[[Any], Awaitable[Any]], told: str
+) -> None:
     store = InMemoryLightningStore()
-    for call, name in (
-        (lambda: store.enqueue_rollout("x", "trian"), "mode"),  # pyright: ignore[reportArgumentType]  # callers without a type checker
-        (lambda: store.add_resources({"llm": 1}), "resources.llm"),  # pyright: ignore[reportArgumentType]  # callers without a type checker
-        (lambda: store.start_rollout("x", worker_id=3), "worker_id"),  # pyright: ignore[reportArgumentType]  # callers without a type checker
-    ):
-        with pytest.raises(ValueError, match=rf"\n{name}\b"):
-            await call()
+    with pytest.raises(ConfigError, match=f"^{told}") as raised:
+        await call(store)
+    assert "pydantic" not in str(raised.value)
+    assert raised.value.__suppress_context__
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("view", [InMemoryLightningStore, lambda: BlockingStore(InMemoryLightningStore())])
+async def test_a_wrong_cursor_is_refused_where_it_is_given(view: Any) -> None:
+    with pytest.raises(ConfigError, match="after is 5: give a cursor, or None for the beginning"):
+        view().completions(after=5)

@@ -25,6 +25,7 @@ from lightning_actors.store.messages import (
     GetResourcesById,
     GetRolloutById,
     GetWorkerById,
+    PublishResources,
     QueryAttempts,
     QueryResources,
     QueryRollouts,
@@ -39,7 +40,7 @@ from lightning_actors.store.messages import (
     UpdateWorker,
     WaitForRollouts,
 )
-from lightning_actors.types import AttemptedRollout, AttemptStatus, RolloutConfig
+from lightning_actors.types import AttemptedRollout, AttemptStatus, PromptTemplate, RolloutConfig
 
 SMALL, LARGE = 300, 3_000
 
@@ -169,6 +170,7 @@ OPERATIONS: dict[str, Callable[[int, list[AttemptedRollout]], Message[Any]]] = {
     "resources": lambda _n, _claims: GetResourcesById("rs-7"),
     "resources_by_query": lambda _n, _claims: QueryResources(resources_id="rs-7"),
     "resources_page": lambda _n, _claims: QueryResources(limit=10, offset=5),
+    "publish": lambda _n, _claims: PublishResources({"prompt": PromptTemplate(template="x", engine="f-string")}),
     "latest_resources": lambda _n, _claims: GetLatestResources(),
     "statistics": lambda _n, _claims: Statistics(),
     "poll": lambda n, claims: WaitForRollouts(rollout_ids=[c.rollout_id for c in claims[:: n // 10]], timeout=0),

@@ -280,6 +280,16 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.latest = added.resources_id
         return added.resources_id
 
+    @rule(target=resources, text=some.sampled_from(["one", "two"]))
+    def publish_resources(self, text: str) -> str:
+        self.settle()
+        prompt = PromptTemplate(template=text, engine="f-string")
+        published = self.perform(say.PublishResources({"prompt": prompt}))
+        assert published.resources == {"prompt": prompt}
+        assert published.version == self.model.versions.setdefault(published.resources_id, 1)
+        self.model.latest = published.resources_id
+        return published.resources_id
+
     @rule(resources_id=resources | some.just("rs-of-mine"), publish=some.booleans())
     def update_resources(self, resources_id: str, *, publish: bool) -> None:
         self.settle()

@@ -225,7 +225,7 @@ async def test_the_library_version_of_an_operation_can_be_called_past_the_overri
 
 
 async def test_every_operation_has_the_signature_and_the_words_of_its_message() -> None:
-    assert len(LightningStore.operations) == 37
+    assert len(LightningStore.operations) == 38
     for name, message in LightningStore.operations.items():
         method = getattr(LightningStore, name)
         assert (method.__name__, method.__doc__) == (name, message.__doc__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import anyio
 import pytest
@@ -182,3 +183,9 @@ async def test_a_runner_by_hand_shows_its_steps() -> None:
     with runner.run_context(agent=looks, store=store):
         rollout = await runner.step("task")
     assert held == [f"{rollout.rollout_id} agent"]
+
+
+@pytest.mark.parametrize("rollout_id", [None, 5])
+async def test_what_is_no_id_is_refused_by_name(rollout_id: Any) -> None:
+    with pytest.raises(agl.ConfigError, match=f"rollout_id is {rollout_id}: it should be a valid string"):
+        await agl.Trainer().explain(rollout_id)

@@ -1,8 +1,10 @@
-"""Resources: added, replaced, found."""
+"""Resources: added, published, replaced, found."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
+from typing import Final
 
 from lightning_actors.store.change import Change
 from lightning_actors.store.handlers.registry import operation
@@ -11,27 +13,40 @@ from lightning_actors.store.messages import (
     AddResources,
     GetLatestResources,
     GetResourcesById,
+    PublishResources,
     QueryResources,
     UpdateResources,
 )
 from lightning_actors.store.paging import sorted_and_paged
 from lightning_actors.store.tables import Tables
-from lightning_actors.types import PaginatedResult, ResourcesUpdate
+from lightning_actors.types import NamedResources, PaginatedResult, ResourcesUpdate
 
 __all__: list[str] = []
+
+_ID_BYTES: Final = 6
 
 
 @operation(AddResources)
 def add_resources(tables: Tables, message: AddResources, now: float) -> Change[ResourcesUpdate]:
     """Store resources under a new id."""
-    update = ResourcesUpdate(
-        resources_id=fresh_id("rs-", 6, lambda name: tables.resources(name) is not None),
-        create_time=now,
-        update_time=now,
-        version=1,
-        resources=dict(message.resources),
-    )
+    update = _made(_unused_id(tables), message.resources, now)
     return Change(update, resources=[update], latest_resources_id=update.resources_id if message.publish else None)
+
+
+@operation(PublishResources)
+def publish_resources(tables: Tables, message: PublishResources, now: float) -> Change[ResourcesUpdate]:
+    """Make resources the latest beside those of other names, stored once."""
+    latest_id = tables.latest_resources_id()
+    latest = None if latest_id is None else tables.resources(latest_id)
+    merged = {**((message.initial or {}) if latest is None else latest.resources), **message.resources}
+    if latest is not None and (message.over not in {None, latest_id} or latest.resources == merged):
+        return Change(latest)
+    wanted = _id_of(merged)
+    known = None if wanted is None else tables.resources(wanted)
+    if known is not None and known.resources == merged:
+        return Change(known, latest_resources_id=known.resources_id)
+    update = _made(wanted if wanted is not None and known is None else _unused_id(tables), merged, now)
+    return Change(update, resources=[update], latest_resources_id=update.resources_id)
 
 
 @operation(UpdateResources)
@@ -74,6 +89,29 @@ def query_resources(tables: Tables, message: QueryResources, _now: float) -> Cha
             offset=message.offset,
         )
     )
+
+
+def _made(resources_id: str, resources: NamedResources, now: float) -> ResourcesUpdate:
+    return ResourcesUpdate(
+        resources_id=resources_id, create_time=now, update_time=now, version=1, resources=dict(resources)
+    )
+
+
+def _unused_id(tables: Tables) -> str:
+    return fresh_id("rs-", _ID_BYTES, lambda name: tables.resources(name) is not None)
+
+
+def _id_of(resources: NamedResources) -> str | None:
+    """An id that follows from what is in a set, in any process; None where a resource cannot be written as JSON."""
+    digest = hashlib.sha256()
+    for name in sorted(resources):
+        kind = type(resources[name])
+        try:
+            written = resources[name].model_dump_json()
+        except Exception:  # noqa: BLE001 - boundary: a user's resource may hold what only its own process understands
+            return None
+        digest.update(f"{name!r} {kind.__module__}.{kind.__qualname__} {written}\n".encode())
+    return f"rs-{digest.hexdigest()[: 2 * _ID_BYTES]}"
 
 
 def _matching(tables: Tables, resources_id: str | None, text: str | None) -> Collection[ResourcesUpdate]:
