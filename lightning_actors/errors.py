@@ -27,7 +27,8 @@ LightningError
 └── ConfigError                 (also ValueError)
     ├── InvalidAgent            (also TypeError) a function that cannot be an agent
     ├── MissingExtra            (also ImportError) an optional dependency is not installed
-    └── MissingPlaceholder      (also KeyError) a template wants a value that was not given
+    ├── MissingPlaceholder      (also KeyError) a template wants a value that was not given
+    └── NotLearning             (also RuntimeError) feedback was given to who does not learn, or not any more
 
 Every error carries what it speaks of as attributes, so that code need not read the message.
 """
@@ -52,6 +53,7 @@ __all__ = [
     "MissingExtra",
     "MissingPlaceholder",
     "MissingResource",
+    "NotLearning",
     "ReplyForgotten",
     "ResourcesNotFound",
     "RestartLimitExceeded",
@@ -280,3 +282,17 @@ class MissingPlaceholder(ConfigError, KeyError):
     def __init__(self, message: str, *, missing: Sequence[str]) -> None:
         super().__init__(message)
         self.missing = tuple(missing)
+
+
+class NotLearning(ConfigError, RuntimeError):
+    """An algorithm does not learn, or not any more, from this feedback.
+
+    Attributes:
+        rollout_id: The rollout that the feedback was for.
+        kept: Whether the store has kept the reward, which happens just before it is learned from.
+    """
+
+    def __init__(self, message: str, *, rollout_id: str, kept: bool = False) -> None:
+        super().__init__(message)
+        self.rollout_id = rollout_id
+        self.kept = kept

@@ -15,8 +15,8 @@ await learner.feedback(rollout_id, reward)          what is known only later
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 
 import anyio
@@ -24,9 +24,12 @@ import anyio
 from lightning_actors.actors import ActorRef, ChildSpec, Supervisor
 from lightning_actors.algorithm.assignment import Assignment
 from lightning_actors.algorithm.base import Algorithm
-from lightning_actors.algorithm.learner import Conclude, Experience, LearnerActor, TakeFeedback
+from lightning_actors.algorithm.learner import Conclude, Experience, LearnerActor, TakeFeedback, TakeLeave
 from lightning_actors.emitter import emit_reward
-from lightning_actors.errors import ConfigError
+from lightning_actors.error_text import describe, note
+from lightning_actors.errors import ActorStopped, AskCircle, ConfigError, NotLearning
+from lightning_actors.log import get_logger
+from lightning_actors.options import refused, whole_number
 from lightning_actors.runner.known_resources import checked_resources
 from lightning_actors.store import UNSET, LightningStore, Unset
 from lightning_actors.store.completions import Completions
@@ -34,7 +37,10 @@ from lightning_actors.types import Dataset, Resource, ResourcesUpdate, Rollout
 
 __all__ = ["OnlineAlgorithm"]
 
+log = get_logger("lightning_actors.algorithm")
+
 _MAX_QUEUE_LENGTH: Final = 1
+_PARTING_SECONDS: Final = 5.0
 
 
 class OnlineAlgorithm(Algorithm):
@@ -50,7 +56,7 @@ class OnlineAlgorithm(Algorithm):
             hand, at least 1. The fewer, the sooner a task runs with what was learned from those before.
 
     Raises:
-        ConfigError: An option is out of range.
+        ConfigError: An option is no whole number, or out of range.
     """
 
     _n_epochs: int = 1
@@ -61,13 +67,8 @@ class OnlineAlgorithm(Algorithm):
     _cursor: str | None = None
 
     def __init__(self, *, n_epochs: int = 1, max_queue_length: int = _MAX_QUEUE_LENGTH) -> None:
-        if n_epochs < 1 or max_queue_length < 1:
-            raise ConfigError(
-                f"n_epochs and max_queue_length must be at least 1, not n_epochs={n_epochs!r}, "
-                f"max_queue_length={max_queue_length!r}"
-            )
-        self._n_epochs = n_epochs
-        self._max_queue_length = max_queue_length
+        self._n_epochs = whole_number("n_epochs", n_epochs)
+        self._max_queue_length = whole_number("max_queue_length", max_queue_length)
 
     # ── what a subclass writes ──
 
@@ -85,36 +86,30 @@ class OnlineAlgorithm(Algorithm):
     async def conclude(self) -> None:
         """Called when a run has learned from all its training tasks; publishes nothing unless overridden."""
 
-    def check_feedback(self, reward: float) -> None:
+    def check_feedback(self, rollout: Rollout, reward: float) -> None:
         """Refuse, by raising, a late reward that ``learn`` could not use; takes any unless overridden."""
 
     # ── what it works with ──
 
-    async def publish(self, resources: Mapping[str, Resource], *, resources_id: str | None = None) -> ResourcesUpdate:
+    async def publish(self, resources: Mapping[str, Resource]) -> ResourcesUpdate:
         """Make these resources the latest, beside those of other names, which stay.
+
+        Several learners may publish on one store: none undoes what another has published under other names. What a
+        rollout ran with is never changed, so ``experience.resources_id`` goes on telling; a set of resources that was
+        published before has its old id, and is not stored again.
 
         Args:
             resources: Resources by name.
-            resources_id: Keep them under this id, in place of what it held; None for a new id. An id for each version
-                tells which version a rollout ran with (``experience.resources_id``), and takes no more room when a
-                version is published again.
 
         Returns:
-            The latest resources. What is the latest already is not stored again.
+            The latest resources.
 
         Raises:
             ConfigError: There is no store: it is not learning.
             TypeError: One of them is no Resource.
         """
-        store, given = self.get_store(), checked_resources(resources, "resources")
-        latest = await store.get_latest_resources()
-        before = (self.get_initial_resources() or {}) if latest is None else latest.resources
-        merged = {**before, **given}
-        if latest is not None and latest.resources == merged and resources_id in {None, latest.resources_id}:
-            return latest
-        if resources_id is None:
-            return await store.add_resources(merged)
-        return await store.update_resources(resources_id, merged)
+        given = checked_resources(resources, "resources")
+        return await self.get_store().publish_resources(given, initial=self.get_initial_resources())
 
     @property
     def cursor(self) -> str | None:
@@ -127,8 +122,9 @@ class OnlineAlgorithm(Algorithm):
     async def learning(self, store: LightningStore, *, after: str | Unset | None = UNSET) -> AsyncGenerator[Self]:
         """Learn in the background of this event loop for the length of the block.
 
-        Leaving the block lets a ``learn`` under way come to its end, for five seconds. What has ended and was not
-        learned from is still in the store: see ``cursor``.
+        Leaving the block takes no more feedback; what was given before, and a ``learn`` under way, have five seconds
+        to come to their end. What has ended and was not learned from is still in the store: see ``cursor``. A block
+        that is cancelled learns no more at once.
 
         Args:
             store: Whose rollouts to learn from, and where to publish.
@@ -139,20 +135,41 @@ class OnlineAlgorithm(Algorithm):
             This algorithm.
 
         Raises:
-            ConfigError: It is learning already.
-            Exception: What ``begin`` or ``learn`` raised; the block is cancelled for it.
+            ConfigError: It is learning already, or what was given is no store or no cursor.
+            ValueError: The cursor is none of this store.
+            Exception: What ``begin`` or ``learn`` raised; the block is cancelled for it. An error of the block's own
+                goes first, and has that one in a note.
         """
+        if not isinstance(store, LightningStore):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise refused("store", store, "the LightningStore whose rollouts to learn from")
         if self._is_learning:
             raise ConfigError(f"{type(self).__name__} is learning already: leave that block, or make another one")
         self._is_learning, store_before = True, self._store
         self.set_store(store)
+        left_by: Exception | None = None
+        failures: list[Exception] = []
         try:
             self._cursor = await store.get_completion_cursor() if isinstance(after, Unset) else after
+            rollouts = store.completions(self._cursor)
+            await store.next_completion(self._cursor, timeout=0.0)  # a cursor of another store is an error here
             async with Supervisor(name="online") as supervisor:
-                self._actor = await supervisor.start(self._learner(store, store.completions(self._cursor)))
-                yield self
+                learner = await supervisor.start(self._learner(store, rollouts, failures.append))
+                try:
+                    yield self
+                except Exception as error:  # noqa: BLE001 - boundary: the user's block; raised below
+                    left_by = error
+                self._actor = None
+                await _take_leave(learner)
+        except Exception as failure:  # noqa: BLE001 - raised below
+            failures.insert(0, failure)
         finally:
             self._is_learning, self._store, self._actor = False, store_before, None
+        if left_by is None and failures:
+            raise failures[0]
+        if left_by is not None:
+            for failure in failures[:1]:
+                note(left_by, f"{type(self).__name__} had failed to learn: {describe(failure)}")
+            raise left_by
 
     async def feedback(
         self,
@@ -165,7 +182,7 @@ class OnlineAlgorithm(Algorithm):
         """Give an ended rollout a reward that is known only now, and learn from it once more.
 
         The reward takes the place of any earlier one, in the store too. Feedback waits for its turn among the rollouts
-        that end; if its caller is cancelled before that, nothing happens.
+        that end; if its caller is cancelled before that, nothing happens. Other learners on the store are not told.
 
         Args:
             rollout_id: The rollout.
@@ -177,7 +194,9 @@ class OnlineAlgorithm(Algorithm):
             What was learned from.
 
         Raises:
-            ConfigError: It is not learning, or cannot use this reward. (`attach_reward` keeps one without learning.)
+            NotLearning: It is not learning, or stopped before this had its turn. `attach_reward` keeps a reward without
+                learning from it; ``error.kept`` says whether the store has it already.
+            ConfigError: It cannot use this reward, or this was called by ``begin``, ``learn`` or ``conclude``.
             RolloutNotFound: There is no such rollout.
             RolloutNotEnded: It has not ended; its own rewards are yet to come.
             AttemptNotFound: It ended before anybody ran it.
@@ -187,7 +206,22 @@ class OnlineAlgorithm(Algorithm):
             Exception: What ``learn`` raised; the learning goes on.
         """
         described = emit_reward(reward, primary_key=primary_key, attributes=attributes, propagate=False)
-        return await self._learning_actor().ask(TakeFeedback(rollout_id, described))
+        message, learner = TakeFeedback(rollout_id, described), self._actor
+        if learner is None:
+            raise self._not_learning(message, "is leaving its block" if self._is_learning else "is not learning")
+        try:
+            return await learner.ask(message)
+        except AskCircle:
+            raise ConfigError(
+                f"{type(self).__name__} was given feedback by its own begin, learn or conclude, which it would have to "
+                f"end first: learn from the reward there and then, and `await attach_reward(self.store, rollout_id, "
+                f"reward)` to keep it; or have another task give the feedback, and do not wait for that"
+            ) from None
+        except ActorStopped as stopped:
+            if stopped.actor != learner.name:
+                raise
+            why = "" if stopped.__cause__ is None else f" ({describe(stopped.__cause__)})"
+            raise self._not_learning(message, f"has stopped learning{why}") from stopped.__cause__
 
     # ── under a trainer ──
 
@@ -207,14 +241,20 @@ class OnlineAlgorithm(Algorithm):
             self._assignment = assignment = Assignment(store, self._max_queue_length + self._n_workers())
             try:
                 await assignment.carry_out(train_dataset, "train", self._n_epochs)
-                await self._learning_actor().ask(Conclude())
+                if self._actor is not None:
+                    await self._actor.ask(Conclude())
                 await assignment.carry_out(val_dataset, "val")
             finally:
                 self._assignment = None
 
     # ── within ──
 
-    def _learner(self, store: LightningStore, rollouts: Completions) -> ChildSpec[LearnerActor]:
+    def _learner(
+        self, store: LightningStore, rollouts: Completions, failed: Callable[[Exception], None]
+    ) -> ChildSpec[LearnerActor]:
+        def began(learner: ActorRef[LearnerActor]) -> None:
+            self._actor = learner
+
         def learned(rollout: Rollout) -> None:
             self._cursor = rollouts.cursor
             if self._assignment is not None:
@@ -222,18 +262,31 @@ class OnlineAlgorithm(Algorithm):
 
         return ChildSpec(
             f"learner {type(self).__name__}",
-            lambda: LearnerActor(self, store, rollouts, learned),
+            lambda: LearnerActor(self, store, rollouts, began=began, learned=learned, failed=failed),
             "temporary",
             significant=True,
         )
 
-    def _learning_actor(self) -> ActorRef[LearnerActor]:
-        if self._actor is None:
-            raise ConfigError(
-                f"{type(self).__name__} is not learning: do this inside `async with learner.learning(store)` or while "
-                f"Trainer.fit runs it. attach_reward(store, rollout_id, reward) keeps a reward without learning from it"
+    def _not_learning(self, feedback: TakeFeedback, why: str) -> NotLearning:
+        name, rollout_id, kept = type(self).__name__, feedback.rollout_id, bool(feedback.kept)
+        if kept:
+            told = f"{name} {why} before it had learned from this reward of {rollout_id!r}, which the store has kept"
+        else:
+            told = (
+                f"{name} {why}, and takes no feedback on {rollout_id!r}: give it inside `async with "
+                f"learner.learning(store)` or while Trainer.fit runs it; `await attach_reward(store, rollout_id, "
+                f"reward)` keeps a reward without learning from it"
             )
-        return self._actor
+        return NotLearning(told, rollout_id=rollout_id, kept=kept)
 
     def _n_workers(self) -> int:
         return 0 if self._trainer_ref is None else getattr(self._trainer_ref(), "n_workers", 0)
+
+
+async def _take_leave(learner: ActorRef[LearnerActor]) -> None:
+    """Wait until a learner has taken in what came before, or for five seconds."""
+    with anyio.move_on_after(_PARTING_SECONDS) as scope, suppress(ActorStopped):  # it may have ended by itself
+        await learner.ask(TakeLeave())
+    if scope.cancelled_caught:
+        log.warning("learning_cut_short", learner=learner.name, seconds=_PARTING_SECONDS)
+        await learner.stop(0.0)

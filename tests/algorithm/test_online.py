@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, SupportsIndex
 
 import anyio
 import anyio.lowlevel
 import pytest
+from diary import Diary, agent, stepping
 
 from lightning_actors.actors.testkit import settle
 from lightning_actors.algorithm import Experience, OnlineAlgorithm
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.errors import (
-    AskCircle,
     AttemptNotFound,
     ConfigError,
     RolloutCancelled,
@@ -23,7 +21,6 @@ from lightning_actors.errors import (
     RolloutNotFound,
 )
 from lightning_actors.litagent import rollout
-from lightning_actors.runner import LitAgentRunner
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.tracer import DummyTracer
 from lightning_actors.trainer import Trainer
@@ -38,45 +35,6 @@ def prompt(text: str) -> PromptTemplate:
     return PromptTemplate(template=text, engine="f-string")
 
 
-class Diary(OnlineAlgorithm):
-    """Writes down what it learns from; the calls may be given something to do."""
-
-    def __init__(self, act: Callable[[Diary, Experience], Awaitable[object]] | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.experiences: list[Experience] = []
-        self.calls: list[str] = []
-        self._act = act
-        self._news = anyio.Event()
-
-    async def until(self, count: int) -> None:
-        """Wait until it has learned so often."""
-        while len(self.experiences) < count:
-            self._news = anyio.Event()
-            await self._news.wait()
-
-    @property
-    def tasks(self) -> list[Any]:
-        return [experience.task for experience in self.experiences]
-
-    @property
-    def rewards(self) -> list[float | None]:
-        return [experience.reward for experience in self.experiences]
-
-    async def begin(self) -> None:
-        self.calls.append("begin")
-
-    async def learn(self, experience: Experience) -> None:
-        self.calls.append(f"learn {experience.task}")
-        if self._act is not None:
-            await self._act(self, experience)
-        self.experiences.append(experience)
-        self.calls.append(f"learned {experience.task}")
-        self._news.set()
-
-    async def conclude(self) -> None:
-        self.calls.append("conclude")
-
-
 class Version(Resource):
     """A resource that counts."""
 
@@ -85,23 +43,9 @@ class Version(Resource):
 
 
 @rollout
-async def agent(task: Any) -> float | None:
-    await anyio.lowlevel.checkpoint()
-    if task == "bad":
-        raise ValueError("no")
-    return None if task == "unrewarded" else 0.5
-
-
-@rollout
 async def version_agent(task: Any, version: Version) -> float:
     await anyio.lowlevel.checkpoint()
     return float(version.number)
-
-
-@asynccontextmanager
-async def stepping(store: InMemoryLightningStore, runs: Any = agent) -> AsyncGenerator[LitAgentRunner[Any]]:
-    async with LitAgentRunner[Any](DummyTracer()).run_context(agent=runs, store=store) as runner:
-        yield runner
 
 
 # ── beside an application ──
@@ -200,14 +144,13 @@ async def test_publishing_replaces_what_has_the_name_and_keeps_the_rest() -> Non
         assert await diary.publish({"main_prompt": prompt("new")}) == new, "what is the latest is not stored again"
 
 
-async def test_publishing_under_an_id_again_takes_no_more_room() -> None:
+async def test_publishing_something_again_takes_no_more_room() -> None:
     store, diary = InMemoryLightningStore(), Diary()
     async with diary.learning(store):
-        for number in range(10):
-            await diary.publish({"main_prompt": prompt(str(number % 2))}, resources_id=f"version-{number % 2}")
-        latest = await diary.publish({"main_prompt": prompt("0")}, resources_id="version-0")
-    assert await store.get_latest_resources() == latest
-    assert (latest.resources_id, latest.version) == ("version-0", 6)
+        published = [await diary.publish({"main_prompt": prompt(str(number % 2))}) for number in range(10)]
+    assert await store.get_latest_resources() == published[-1]
+    assert [update.version for update in published] == [1] * 10
+    assert published[::2] == [published[0]] * 5
     assert (await store.query_resources()).total == 2
 
 
@@ -303,7 +246,7 @@ async def test_an_error_in_learning_from_feedback_is_its_givers_and_the_learning
 
 async def test_feedback_that_the_algorithm_cannot_use_is_not_kept() -> None:
     class Strict(Diary):
-        def check_feedback(self, reward: float) -> None:
+        def check_feedback(self, rollout: Rollout, reward: float) -> None:
             if reward > 1:
                 raise ConfigError("above 1")
 
@@ -332,27 +275,6 @@ async def test_feedback_whose_giver_went_away_before_its_turn_leaves_nothing_beh
         await settle()
     assert diary.rewards == [0.5]
     assert find_final_reward(await store.query_spans(done.rollout_id)) == 0.5
-
-
-async def test_feedback_from_within_learn_is_an_error_that_names_the_circle() -> None:
-    async def again(diary: Diary, experience: Experience) -> None:
-        await diary.feedback(experience.rollout_id, 1.0)
-
-    store, diary = InMemoryLightningStore(), Diary(again)
-    with pytest.raises(AskCircle, match="learner Diary"):  # noqa: PT012 - the block is what raises
-        async with stepping(store) as runner, diary.learning(store):
-            await runner.step("a")
-            await anyio.sleep_forever()
-
-
-async def test_feedback_needs_learning() -> None:
-    store, diary = InMemoryLightningStore(), Diary()
-    with pytest.raises(ConfigError, match="Diary is not learning"):
-        await diary.feedback("ro-1", 1.0)
-    async with diary.learning(store):
-        pass
-    with pytest.raises(ConfigError, match="Diary is not learning"):
-        await diary.feedback("ro-1", 1.0)
 
 
 # ── errors and stops ──
@@ -563,7 +485,7 @@ async def test_a_task_that_is_learned_from_before_its_enqueuing_returns_is_not_w
 
 async def test_what_is_published_reaches_the_runners_at_their_next_rollout() -> None:
     async def count(diary: Diary, experience: Experience) -> None:
-        await diary.publish({"version": Version(number=len(diary.experiences) + 1)}, resources_id="version")
+        await diary.publish({"version": Version(number=len(diary.experiences) + 1)})
 
     diary = Diary(count)
     trainer = trainer_of(diary, initial_resources={"version": Version(number=0), "llm": MODEL})
@@ -703,6 +625,29 @@ async def test_a_step_that_is_cancelled_is_learned_from_as_cancelled() -> None:
 
 
 @pytest.mark.parametrize("option", ["n_epochs", "max_queue_length"])
-def test_options_out_of_range_are_refused(option: str) -> None:
-    with pytest.raises(ConfigError, match=f"{option}=0"):
-        Diary(None, **{option: 0})
+@pytest.mark.parametrize("given", [0, "2", 1.5, True, None])
+def test_options_out_of_range_are_refused(option: str, given: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{option} is {given!r}: give a whole number, 1 or more"):
+        Diary(None, **{option: given})
+
+
+@pytest.mark.parametrize(
+    ("store", "after", "told"),
+    [
+        (None, None, "store is None: give the LightningStore whose rollouts to learn from"),
+        (5, None, "store is 5: give the LightningStore"),
+        (InMemoryLightningStore(), 5, "after is 5: give a cursor, or None for the beginning"),
+        (InMemoryLightningStore(), "zzz", "'zzz' is no cursor"),
+        (InMemoryLightningStore(), "co-00000007", "belongs to another store"),
+    ],
+)
+async def test_what_is_no_store_or_no_cursor_is_refused_where_the_block_is_entered(
+    store: Any, after: Any, told: str
+) -> None:
+    diary = Diary()
+    with pytest.raises(ValueError, match=told):
+        async with diary.learning(store, after=after):
+            pytest.fail("the block was entered")
+    async with diary.learning(InMemoryLightningStore()):
+        pass
+    assert diary.calls == ["begin"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import numpy as np
 import pytest
 
 from lightning_actors.actors.testkit import settle
@@ -54,6 +55,11 @@ def experience(
     return Experience(ended, (), reward)
 
 
+async def ran_with(store: LightningStore, text: str) -> str:
+    """The id of resources with this prompt."""
+    return (await store.add_resources({"main_prompt": prompt(text)}, publish=False)).resources_id
+
+
 def counts(bandit: PromptBandit) -> list[tuple[int, int, float, float]]:
     return [(arm.rollouts, arm.rewarded, round(arm.alpha, 9), round(arm.beta, 9)) for arm in bandit.arms]
 
@@ -63,8 +69,8 @@ def counts(bandit: PromptBandit) -> list[tuple[int, int, float, float]]:
 
 async def test_each_reward_moves_the_distribution_of_its_prompt_alone() -> None:
     bandit = PromptBandit(["a", "b"], prior=(2.0, 3.0))
-    a, b = (arm.resources_id for arm in bandit.arms)
-    async with learning(bandit):
+    async with learning(bandit) as store:
+        a, b = await ran_with(store, "a"), await ran_with(store, "b")
         for number, (arm, reward) in enumerate([(a, 1.0), (a, 0.0), (b, 0.25), (a, 1.0)]):
             await bandit.learn(experience(number, arm, reward))
     assert counts(bandit) == [(3, 3, 4.0, 4.0), (1, 1, 2.25, 3.75)]
@@ -83,8 +89,8 @@ def test_nothing_is_known_at_first() -> None:
 
 async def test_a_rollout_counts_once_with_its_latest_reward() -> None:
     bandit = PromptBandit(["a", "b"])
-    a = bandit.arms[0].resources_id
-    async with learning(bandit):
+    async with learning(bandit) as store:
+        a = await ran_with(store, "a")
         await bandit.learn(experience(1, a))
         assert counts(bandit)[0] == (1, 0, 1.0, 1.0), "no reward yet"
         await bandit.learn(experience(1, a, 1.0))
@@ -108,22 +114,22 @@ async def test_a_failure_counts_as_the_worst_unless_it_has_a_reward_and_a_cancel
     status: RolloutStatus, reward: float | None, counted: tuple[int, int, float, float]
 ) -> None:
     bandit = PromptBandit(["a", "b"])
-    async with learning(bandit):
-        await bandit.learn(experience(1, bandit.arms[0].resources_id, reward, status))
+    async with learning(bandit) as store:
+        await bandit.learn(experience(1, await ran_with(store, "a"), reward, status))
     assert counts(bandit)[0] == counted
 
 
 async def test_failures_can_be_left_out() -> None:
     bandit = PromptBandit(["a", "b"], count_failures=False)
-    async with learning(bandit):
-        await bandit.learn(experience(1, bandit.arms[0].resources_id, None, "failed"))
+    async with learning(bandit) as store:
+        await bandit.learn(experience(1, await ran_with(store, "a"), None, "failed"))
     assert counts(bandit)[0] == (1, 0, 1.0, 1.0)
 
 
 async def test_rewards_are_scaled_by_their_range() -> None:
     bandit = PromptBandit(["a", "b"], reward_range=(-1.0, 3.0))
-    a = bandit.arms[0].resources_id
-    async with learning(bandit):
+    async with learning(bandit) as store:
+        a = await ran_with(store, "a")
         for number, reward in enumerate([-1.0, 3.0, 0.0]):
             await bandit.learn(experience(number, a, reward))
         await bandit.learn(experience(3, a, None, "failed"))
@@ -134,16 +140,17 @@ async def test_rewards_are_scaled_by_their_range() -> None:
 @pytest.mark.parametrize("reward", [-0.01, 1.01, math.nan, math.inf])
 async def test_a_reward_outside_its_range_is_refused_and_changes_nothing(reward: float) -> None:
     bandit = PromptBandit(["a", "b"])
-    async with learning(bandit):
+    async with learning(bandit) as store:
+        a = await ran_with(store, "a")
         with pytest.raises(ConfigError, match=r"outside the range from 0\.0 to 1\.0"):
-            await bandit.learn(experience(1, bandit.arms[0].resources_id, reward))
+            await bandit.learn(experience(1, a, reward))
     assert counts(bandit) == [(0, 0, 1.0, 1.0)] * 2
 
 
 async def test_what_measures_or_ran_with_something_else_is_left_alone() -> None:
     bandit = PromptBandit(["a", "b"])
-    a = bandit.arms[0].resources_id
     async with learning(bandit) as store:
+        a = await ran_with(store, "a")
         before = await store.get_latest_resources()
         other = await store.add_resources({"main_prompt": prompt("c")}, publish=False)
         changed = await store.add_resources({"main_prompt": prompt("c")}, publish=False)
@@ -167,6 +174,29 @@ async def test_a_prompt_that_was_given_by_hand_counts_for_its_arm() -> None:
         by_hand = await store.add_resources({"main_prompt": prompt("b"), "llm": MODEL}, publish=False)
         await bandit.learn(experience(1, by_hand.resources_id, 1.0))
     assert counts(bandit) == [(0, 0, 1.0, 1.0), (1, 1, 2.0, 1.0)]
+
+
+async def test_it_remembers_no_more_rollouts_than_its_feedback_window_and_refuses_feedback_on_others() -> None:
+    @rollout
+    async def silent(task: Any) -> None: ...
+
+    bandit, store = PromptBandit(["a", "b"], feedback_window=10), InMemoryLightningStore()
+    async with (
+        LitAgentRunner[Any](DummyTracer()).run_context(agent=silent, store=store) as runner,
+        bandit.learning(store),
+    ):
+        ids = [(await runner.step(task)).rollout_id for task in range(30)]
+        await settle()
+        for rollout_id in ids[20:]:
+            await bandit.feedback(rollout_id, 0.0)
+            await bandit.feedback(rollout_id, 1.0)
+        with pytest.raises(ConfigError, match=r"ended too long ago .* for the 10 that ended last.*attach_reward"):
+            await bandit.feedback(ids[19], 1.0)
+        assert not await store.query_spans(ids[19], name="agentlightning.annotation")
+    assert sum(arm.rollouts for arm in bandit.arms) == 30
+    assert sum(arm.rewarded for arm in bandit.arms) == 10
+    assert sum(arm.alpha for arm in bandit.arms) == 12.0
+    assert len(bandit._tallies._counted) == 10
 
 
 # ── what it publishes ──
@@ -214,7 +244,6 @@ async def test_each_prompt_is_stored_once_however_often_it_is_published() -> Non
         stored = await store.query_resources()
     assert {str(update.resources["main_prompt"]) for update in stored} == {str(one) for one in published}
     assert len(stored) == 3
-    assert {update.resources_id for update in stored} == {arm.resources_id for arm in bandit.arms}
 
 
 async def test_the_same_seed_and_rollouts_give_the_same_draws() -> None:
@@ -235,9 +264,9 @@ async def test_the_same_seed_and_rollouts_give_the_same_draws() -> None:
 
 async def test_what_is_surely_worse_is_hardly_ever_drawn() -> None:
     bandit = PromptBandit(["good", "bad"])
-    good, bad = (arm.resources_id for arm in bandit.arms)
     drawn = Counter[str]()
-    async with learning(bandit):
+    async with learning(bandit) as store:
+        good, bad = await ran_with(store, "good"), await ran_with(store, "bad")
         for number in range(40):
             await bandit.learn(experience(number, good, 1.0))
             await bandit.learn(experience(number + 100, bad, 0.0))
@@ -250,24 +279,57 @@ async def test_what_is_surely_worse_is_hardly_ever_drawn() -> None:
 # ── options ──
 
 
+TWO = ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("prompts", "options", "told"),
     [
-        ("one text", {}, "prompts is one text"),
+        ("one text", {}, "prompts is 'one text': give a list of at least two prompts"),
+        (None, {}, "prompts is None: give a list of at least two prompts"),
+        (prompt("a"), {}, r"prompts is PromptTemplate\(.*: give a list"),
+        ({"a": 1, "b": 2}, {}, "prompts is {'a': 1, 'b': 2}: give a list"),
+        (["a", 5], {}, r"prompts\[1\] is 5: give a prompt, a text or a PromptTemplate"),
+        ([None, "a"], {}, r"prompts\[0\] is None: give a prompt"),
         ([], {}, "was given 0: give at least two"),
         (["a"], {}, "was given 1: give at least two"),
         (["a", prompt("a")], {}, "holds 'a' twice"),
-        (["a", "b"], {"prior": (0.0, 1.0)}, "two numbers above 0"),
-        (["a", "b"], {"prior": (1.0,)}, "two numbers above 0"),
-        (["a", "b"], {"prior": (1.0, math.inf)}, "two numbers above 0"),
-        (["a", "b"], {"reward_range": (1.0, 1.0)}, "the worst reward and the best one"),
-        (["a", "b"], {"reward_range": (0.0, math.inf)}, "the worst reward and the best one"),
-        (["a", "b"], {"n_epochs": 0}, "n_epochs=0"),
+        (TWO, {"prior": (0.0, 1.0)}, r"prior is \(0.0, 1.0\): give alpha and beta, two numbers above 0"),
+        (TWO, {"prior": (1.0,)}, r"prior is \(1.0,\): give alpha"),
+        (TWO, {"prior": (1.0, math.inf)}, "prior is .*: give alpha"),
+        (TWO, {"prior": (1.0, 1e308)}, "prior is .*: give alpha"),
+        (TWO, {"prior": "ab"}, "prior is 'ab': give alpha"),
+        (TWO, {"prior": 1}, "prior is 1: give alpha"),
+        (TWO, {"prior": (1, "1")}, "prior is .*: give alpha"),
+        (TWO, {"prior": None}, "prior is None: give alpha"),
+        (TWO, {"reward_range": (1.0, 1.0)}, r"reward_range is \(1.0, 1.0\): give the worst reward and the best one"),
+        (TWO, {"reward_range": (0.0, math.inf)}, "reward_range is .*: give the worst"),
+        (TWO, {"reward_range": (-1e308, 1e308)}, "reward_range is .*: give the worst"),
+        (TWO, {"reward_range": (0,)}, r"reward_range is \(0,\): give the worst"),
+        (TWO, {"reward_range": (0, 10**400)}, "reward_range is .*: give the worst"),
+        (TWO, {"reward_range": 1}, "reward_range is 1: give the worst"),
+        (TWO, {"n_epochs": 0}, "n_epochs is 0: give a whole number, 1 or more"),
+        (TWO, {"n_epochs": "2"}, "n_epochs is '2': give a whole number, 1 or more"),
+        (TWO, {"n_epochs": 1.5}, r"n_epochs is 1.5: give a whole number, 1 or more"),
+        (TWO, {"max_queue_length": True}, "max_queue_length is True: give a whole number"),
+        (TWO, {"max_queue_length": None}, "max_queue_length is None: give a whole number"),
+        (TWO, {"feedback_window": 0}, "feedback_window is 0: give a whole number, 1 or more"),
+        (TWO, {"seed": None}, "seed is None: give a whole number"),
+        (TWO, {"seed": [1]}, r"seed is \[1\]: give a whole number"),
+        (TWO, {"count_failures": "no"}, "count_failures is 'no': give True or False"),
+        (TWO, {"resource_name": 5}, "resource_name is 5: give the name of a resource, or None"),
+        (TWO, {"resource_name": ""}, "resource_name is '': give the name of a resource, or None"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(prompts: Any, options: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         PromptBandit(prompts, **options)
+
+
+def test_prompts_may_be_any_collection_of_texts_and_templates_and_numbers_of_any_kind() -> None:
+    bandit = PromptBandit((text for text in "ab"), prior=[1, 2], reward_range=[0, np.float64(3)], n_epochs=np.int64(2))  # pyright: ignore[reportArgumentType]  # callers without a type checker
+    assert [arm.prompt for arm in bandit.arms] == [prompt("a"), prompt("b")]
+    assert counts(bandit) == [(0, 0, 1.0, 2.0)] * 2
 
 
 # ── through the whole stack ──
@@ -311,10 +373,10 @@ async def test_it_learns_from_feedback_on_steps_alone() -> None:
         await anyio.lowlevel.checkpoint()
 
     async def give_feedback(ended: Sequence[Rollout]) -> None:
-        names = {arm.resources_id: arm.prompt.template for arm in bandit.arms}
         for one in ended:
-            assert one.resources_id is not None
-            liked = random.random() < ODDS[names[one.resources_id]]
+            used = await bandit.prompt_of(one)
+            assert used is not None
+            liked = random.random() < ODDS[used.template]
             await bandit.feedback(one.rollout_id, float(liked))
 
     random = Random(7)  # noqa: S311 - odds, not secrets

@@ -40,6 +40,7 @@ MADE: list[LightningError] = [
     errors.InvalidAgent("no"),
     errors.MissingExtra("jinja", extra="jinja"),
     errors.MissingPlaceholder("lacks 'a'", missing=["a"]),
+    errors.NotLearning("left", rollout_id="ro-1", kept=True),
 ]
 
 
