@@ -142,8 +142,8 @@ class LLMCall:
         span: Where it was read.
         prompt: The conversation that the model was given.
         answers: What it said; several where several were asked for.
-        finish_reasons: Why each answer ended, in OpenAI's words (stop, length, tool_calls), in their order; they may
-            be known where the answers are not.
+        finish_reasons: Why each answer ended, in OpenAI's words (stop, length, tool_calls), in their order, "" for one
+            of which it is not known; none if nothing is known. They may be known where the answers are not.
         tools: What it was offered.
         request: Its model and options by name.
         response_id: The provider's name of the response; None where unknown.

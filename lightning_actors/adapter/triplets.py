@@ -74,8 +74,8 @@ class TracerTraceToTriplet(TraceToTripletBase):
 
         A triplet's ``prompt`` has ``token_ids`` (empty where unknown), ``raw_content`` (messages in OpenAI's form) and
         ``image_urls``; its ``response`` has ``token_ids``, ``raw_content`` (the answers, each with its
-        ``finish_reason``) and, where known, ``logprobs`` (an object for each token); its ``metadata`` has ``request``,
-        ``response``, ``response_id`` and ``agent_name``.
+        ``finish_reason`` where that is known) and, where known, ``logprobs`` (an object for each token); its
+        ``metadata`` has ``request``, ``response``, ``response_id`` and ``agent_name``.
 
         Takes n log n steps for n spans, however deep their tree is.
 
@@ -159,7 +159,8 @@ class _Made:
         call = self.call
         answers = [answer.as_openai() for answer in call.answers]
         for answer, reason in zip(answers, call.finish_reasons, strict=False):  # either may be known without the other
-            answer["finish_reason"] = reason
+            if reason:
+                answer["finish_reason"] = reason
         tools = [tool.as_openai() for tool in call.tools]
         response = {
             "id": call.response_id,

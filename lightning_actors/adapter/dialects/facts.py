@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from collections.abc import Sequence
+from typing import Any, Final, TypedDict
 
 from lightning_actors.adapter.dialects.fields import Fields, SpanFields
+from lightning_actors.adapter.dialects.openai_form import finish_reasons_of
 
-__all__ = ["ResponseFacts", "TokenFacts", "response_facts", "token_facts"]
+__all__ = ["ResponseFacts", "TokenFacts", "finish_reasons", "response_facts", "token_facts"]
+
+
+_NO_OPTIONS: Final = frozenset({"functions", "tools"})
+_NOTHING: Final = (None, [], ())  # an empty list is what OpenLLMetry writes for an option that was not given
 
 
 class TokenFacts(TypedDict):
@@ -36,11 +42,19 @@ def token_facts(fields: SpanFields) -> TokenFacts:
     }
 
 
+def finish_reasons(fields: SpanFields, answers: Sequence[Fields]) -> tuple[str, ...]:
+    """Why the answers ended, as each of them or ``gen_ai.response`` says."""
+    beside = fields.texts("gen_ai.response.finish_reasons", "gen_ai.response.finish_reason")
+    return finish_reasons_of([answer.get("finish_reason") for answer in answers], beside)
+
+
 def response_facts(fields: SpanFields) -> ResponseFacts:
     """What ``gen_ai.request``, ``.response`` and ``.usage`` say, under their older names too."""
     options = fields.options("gen_ai.request")
     return {
-        "request": {name: value for name, value in options.items() if name not in {"functions", "tools"}},
+        "request": {
+            name: value for name, value in options.items() if name not in _NO_OPTIONS and value not in _NOTHING
+        },
         "response_id": fields.text("gen_ai.response.id"),
         "response_model": fields.text("gen_ai.response.model"),
         "input_tokens": fields.count("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),

@@ -56,11 +56,14 @@ class SpanFields:
             raise self.malformed(f"{key!r} is {value!r}, where a whole number was expected")
         return int(value)
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """An attribute that holds a list of texts."""
-        value = self._attributes.get(key, ())
+    def texts(self, *keys: str) -> tuple[str, ...]:
+        """The first of these attributes that is there: a list of texts, as such or as JSON, or a lone text."""
+        key = next((key for key in keys if self._attributes.get(key) not in (None, "")), None)
+        if key is None:
+            return ()
+        value: object = self._attributes[key]
         if isinstance(value, str):
-            value = self.parsed(key, value)
+            value = self.parsed(key, value) if value.startswith("[") else [value]
         if not isinstance(value, (list, tuple)):
             raise self.malformed(f"{key!r} is {value!r}, where a list was expected")
         return tuple(str(item) for item in cast("Sequence[object]", value))

@@ -18,9 +18,9 @@ from typing import Final
 
 from lightning_actors.adapter.call import ChatMessage, ImagePart, LLMCall, OtherPart, Part, TextPart, ToolCall
 from lightning_actors.adapter.dialects.dialect import NOT_GENERATION, Dialect
-from lightning_actors.adapter.dialects.facts import response_facts
+from lightning_actors.adapter.dialects.facts import finish_reasons, response_facts
 from lightning_actors.adapter.dialects.fields import Fields, SpanFields, json_written
-from lightning_actors.adapter.dialects.openai_form import content_of, finish_reason_of, tool_of
+from lightning_actors.adapter.dialects.openai_form import content_of, tool_of
 from lightning_actors.types import Span
 
 __all__ = ["GENAI"]
@@ -42,7 +42,6 @@ def _recognises(span: Span) -> bool:
 def _read(fields: SpanFields) -> LLMCall:
     system = content_of([_part(fields, part) for part in fields.json_objects(_SYSTEM)])
     answered = fields.json_objects(_OUTPUT)
-    reasons = fields.texts("gen_ai.response.finish_reasons")
     return LLMCall(
         fields.span,
         prompt=(
@@ -50,7 +49,7 @@ def _read(fields: SpanFields) -> LLMCall:
             *(said for message in fields.json_objects(_INPUT) for said in _messages(fields, _INPUT, message)),
         ),
         answers=tuple(said for message in answered for said in _messages(fields, _OUTPUT, message)),
-        finish_reasons=tuple(map(finish_reason_of, reasons or (message.get("finish_reason") for message in answered))),
+        finish_reasons=finish_reasons(fields, answered),
         tools=tuple(tool_of(fields, f"{_TOOLS}[{at}]", tool) for at, tool in enumerate(fields.json_objects(_TOOLS))),
         **response_facts(fields),
     )

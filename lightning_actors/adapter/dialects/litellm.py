@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 from lightning_actors.adapter.call import LLMCall
 from lightning_actors.adapter.dialects.dialect import Dialect
 from lightning_actors.adapter.dialects.fields import Fields, SpanFields
-from lightning_actors.adapter.dialects.openai_form import finish_reason_of, message_of, tool_of
+from lightning_actors.adapter.dialects.openai_form import finish_reasons_of, message_of, tool_of
 from lightning_actors.adapter.dialects.openllmetry import OPENLLMETRY
 from lightning_actors.types import Span
 
@@ -57,7 +57,7 @@ def _raw(fields: SpanFields) -> LLMCall:
             for message in _literals(fields, prefix, body, "messages")
         ),
         answers=tuple(message_of(fields, f"{prefix}.choices", message, "assistant") for message in said if message),
-        finish_reasons=tuple(finish_reason_of(choice.get("finish_reason")) for choice in choices),
+        finish_reasons=finish_reasons_of(choice.get("finish_reason") for choice in choices),
         tools=tuple(tool_of(fields, f"{prefix}.tools", tool) for tool in _literals(fields, prefix, body, "tools")),
         request={"model": body["model"]} if "model" in body else {},
         response_id=str(body["id"]) if body.get("id") else fields.text("gen_ai.response.id"),

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any, Final, cast
 
 from lightning_actors.adapter.call import ChatMessage, ImagePart, OtherPart, Part, TextPart, Tool, ToolCall
 from lightning_actors.adapter.dialects.fields import Fields, SpanFields, json_written
 
-__all__ = ["content_of", "finish_reason_of", "message_of", "parts_of", "tool_call_of", "tool_of"]
+__all__ = ["content_of", "finish_reasons_of", "message_of", "parts_of", "tool_call_of", "tool_of"]
 
 _FINISH_REASONS: Final = {"tool_call": "tool_calls"}
 
 
-def finish_reason_of(written: object) -> str:
-    """Why an answer ended in OpenAI's words; empty if nothing is said."""
+def _finish_reason_of(written: object) -> str:
     text = "" if written is None else str(written)
     return _FINISH_REASONS.get(text, text)
+
+
+def finish_reasons_of(each: Iterable[object], all_of_them: Sequence[str] = ()) -> tuple[str, ...]:
+    """Why answers ended, in OpenAI's words and their order.
+
+    Args:
+        each: What each answer itself says; None for nothing.
+        all_of_them: What is said beside them of all.
+
+    Returns:
+        A reason for each answer, empty where nothing is said; nothing at all if nothing is said of any.
+    """
+    pairs = zip_longest(map(_finish_reason_of, each), map(_finish_reason_of, all_of_them), fillvalue="")
+    reasons = tuple(own or beside for own, beside in pairs)
+    return reasons if any(reasons) else ()
 
 
 def content_of(parts: Sequence[Part]) -> str | tuple[Part, ...] | None:

@@ -4,6 +4,7 @@
 llm.input_messages.0.message.role                 user
 llm.input_messages.0.message.content              Hi         or message.contents.N.message_content.*
 llm.output_messages.0.message.tool_calls.0.tool_call.function.{name,arguments}
+llm.prompts.0.prompt.text, llm.choices.0.completion.text     of a completion without messages
 llm.tools.0.tool.json_schema                      {"type": "function", ...}
 llm.invocation_parameters                         {"temperature": 0}
 output.value                                      the response as it came: its id, token ids, logprobs
@@ -21,7 +22,7 @@ from lightning_actors.adapter.call import ChatMessage, LLMCall, Tool
 from lightning_actors.adapter.dialects.dialect import Dialect
 from lightning_actors.adapter.dialects.facts import TokenFacts, token_facts
 from lightning_actors.adapter.dialects.fields import Fields, SpanFields
-from lightning_actors.adapter.dialects.openai_form import finish_reason_of, message_of, tool_of
+from lightning_actors.adapter.dialects.openai_form import finish_reasons_of, message_of, tool_of
 from lightning_actors.types import Span
 
 __all__ = ["OPENINFERENCE"]
@@ -30,6 +31,8 @@ _INPUT: Final = "llm.input_messages"
 _OUTPUT: Final = "llm.output_messages"
 _TOOLS: Final = "llm.tools"
 _BEARING: Final = (f"{_INPUT}.", f"{_OUTPUT}.")
+_RESPONSE_KEYS: Final = frozenset({"choices", "output"})
+"""What a response of OpenAI's chat or of its newer interface has."""
 
 
 def _recognises(span: Span) -> bool:
@@ -42,15 +45,15 @@ def _recognises(span: Span) -> bool:
 def _read(fields: SpanFields) -> LLMCall:
     raw = _raw_response(fields)
     choices = fields.objects("output.value choices", raw.get("choices") or [])
-    reason = fields.text("llm.finish_reason")
     options: Any = fields.document("llm.invocation_parameters")
     model = fields.text("llm.model_name")
     return LLMCall(
         fields.span,
-        prompt=_messages(fields, _INPUT, "user"),
-        answers=_messages(fields, _OUTPUT, "assistant"),
-        finish_reasons=tuple(finish_reason_of(choice.get("finish_reason")) for choice in choices)
-        or ((finish_reason_of(reason),) if reason else ()),
+        prompt=_messages(fields, _INPUT, "user") or _texts(fields, "llm.prompts", "prompt", "user"),
+        answers=_messages(fields, _OUTPUT, "assistant") or _texts(fields, "llm.choices", "completion", "assistant"),
+        finish_reasons=finish_reasons_of(
+            [choice.get("finish_reason") for choice in choices], fields.texts("llm.finish_reason")
+        ),
         tools=tuple(_tool(fields, f"{_TOOLS}.{at}", tool) for at, tool in enumerate(fields.numbered(_TOOLS))),
         request={
             **({} if model is None else {"model": model}),
@@ -69,7 +72,7 @@ def _raw_response(fields: SpanFields) -> Fields:
     if fields.text("output.mime_type") != "application/json":
         return {}
     found = fields.document("output.value")
-    return cast("Fields", found) if isinstance(found, Mapping) and "choices" in found else {}
+    return cast("Fields", found) if isinstance(found, Mapping) and _RESPONSE_KEYS & found.keys() else {}
 
 
 def _tokens(fields: SpanFields, raw: Fields, choices: list[Fields]) -> TokenFacts:
@@ -88,6 +91,12 @@ def _tokens(fields: SpanFields, raw: Fields, choices: list[Fields]) -> TokenFact
 
 def _messages(fields: SpanFields, key: str, role: str) -> tuple[ChatMessage, ...]:
     return tuple(_message(fields, f"{key}.{at}", written, role) for at, written in enumerate(fields.numbered(key)))
+
+
+def _texts(fields: SpanFields, key: str, name: str, role: str) -> tuple[ChatMessage, ...]:
+    """The texts of a completion without messages."""
+    written = [fields.object(f"{key}.{at}.{name}", one.get(name, {})) for at, one in enumerate(fields.numbered(key))]
+    return tuple(ChatMessage(role, str(one["text"])) for one in written if "text" in one)
 
 
 def _message(fields: SpanFields, key: str, written: Fields, role: str) -> ChatMessage:

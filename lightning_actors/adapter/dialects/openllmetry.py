@@ -5,8 +5,12 @@ gen_ai.prompt.0.role             user
 gen_ai.prompt.0.content          Hi                  or the parts of OpenAI's form, as JSON text
 gen_ai.completion.0.content      Hello
 gen_ai.completion.0.tool_calls.0.{id,name,arguments}
+gen_ai.completion.0.finish_reason        stop     or for all answers gen_ai.response.finish_reasons
 llm.request.functions.0.{name,description,parameters}       gen_ai.request.functions and .tools too
+gen_ai.prompt.0.user             Once upon        the prompt of a completion without messages
 ```
+
+OpenLLMetry's later releases speak GenAI.
 
 Source: OpenLLMetry's semantic conventions; the names under ``gen_ai.request`` are those that Agent Lightning reads.
 """
@@ -19,9 +23,9 @@ from pydantic_core import from_json
 
 from lightning_actors.adapter.call import ChatMessage, LLMCall, Tool
 from lightning_actors.adapter.dialects.dialect import NOT_GENERATION, Dialect
-from lightning_actors.adapter.dialects.facts import response_facts
+from lightning_actors.adapter.dialects.facts import finish_reasons, response_facts
 from lightning_actors.adapter.dialects.fields import Fields, SpanFields
-from lightning_actors.adapter.dialects.openai_form import finish_reason_of, message_of, tool_of
+from lightning_actors.adapter.dialects.openai_form import message_of, tool_of
 from lightning_actors.types import Span
 
 __all__ = ["OPENLLMETRY"]
@@ -47,19 +51,21 @@ def _read(fields: SpanFields) -> LLMCall:
         fields.span,
         prompt=_messages(fields, _PROMPT, fields.numbered(_PROMPT), "user"),
         answers=_messages(fields, _COMPLETION, answered, "assistant"),
-        finish_reasons=tuple(finish_reason_of(answer.get("finish_reason")) for answer in answered),
+        finish_reasons=finish_reasons(fields, answered),
         tools=_tools(fields),
         **response_facts(fields),
     )
 
 
 def _messages(fields: SpanFields, key: str, written: list[Fields], role: str) -> tuple[ChatMessage, ...]:
-    return tuple(message_of(fields, f"{key}.{at}", _with_parts(message), role) for at, message in enumerate(written))
+    return tuple(message_of(fields, f"{key}.{at}", _plain(message), role) for at, message in enumerate(written))
 
 
-def _with_parts(message: Fields) -> Fields:
-    """A message whose content is the JSON text of a list of parts, with those parts."""
+def _plain(message: Fields) -> Fields:
+    """A message in OpenAI's form: the text of a completion's prompt stands under its role, parts are JSON text."""
     content = message.get("content")
+    if content is None and isinstance(message.get("user"), str):
+        return {**message, "content": message["user"]}
     if not isinstance(content, str) or not content.startswith("[{"):
         return message
     try:
