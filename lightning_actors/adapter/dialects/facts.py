@@ -12,7 +12,7 @@ __all__ = ["ResponseFacts", "TokenFacts", "finish_reasons", "response_facts", "t
 
 
 _NO_OPTIONS: Final = frozenset({"functions", "tools"})
-_NOTHING: Final = (None, [], ())  # an empty list is what OpenLLMetry writes for an option that was not given
+_NOTHING: Final[tuple[object, ...]] = (None, [], ())  # OpenLLMetry writes an empty list for an option not given
 
 
 class TokenFacts(TypedDict):
