@@ -8,9 +8,7 @@ Each line of the tasks is a JSON value, which is the agent's task. Where it is a
 it in the results; otherwise the number of its line does. ``--resources`` is a file with a JSON object of resources by
 name, such as ``{"llm": {"resource_type": "llm", "endpoint": "http://127.0.0.1:8000/v1", "model": "small"}}``.
 
-Results are written as they come. The same command again goes on where it stopped, also after a kill: tasks that have a
-result, whatever it is, are not run again. At Ctrl-C no more tasks begin, and those under way finish; a second Ctrl-C
-cancels these, and they have no result.
+Results are written as they come, and the same command again goes on where it stopped: see ``--help``.
 """
 
 from __future__ import annotations
@@ -25,18 +23,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskStatus
-from benchmark_results import Result, ResultsFile, summary
-from pydantic import TypeAdapter, ValidationError
+from benchmark_results import Result, ResultsFile
+from benchmark_summary import figure, summary
+from benchmark_tasks import Task, digest_of, read_resources, read_tasks
 
 import lightning_actors as agl
 from lightning_actors.components import build_component
 from lightning_actors.semconv import AGL_ROLLOUT
 
+RESUMING: Final = """
+The same command again goes on where it stopped, also after a kill: tasks that have a result, whatever it is, are not
+run again. At Ctrl-C no more tasks begin, and those under way finish; a second Ctrl-C cancels these, and they have no
+result.
+
+A file of results is of one agent, one set of resources and one file of tasks, to which more may be added at its end.
+Results are never replaced. Where a task has changed since its result was written, the command says so and runs nothing:
+take that result's line away to run the task again, or name another file. So it does where the agent's name or the
+resources are others; it cannot tell that the agent's own code has changed.
+
+One process at a time writes to a file of results; another one is told which that is, and ends.
+"""
 _INTERRUPTED: Final = 130
 _SHOWN: Final = 5
 _TIMES: Final = 10
@@ -44,93 +54,61 @@ _TIMES_ON_TERMINAL: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One line of the tasks."""
+class Setup:
+    """What is measured.
 
-    id: int | str
-    value: Any
-
-
-def read_tasks(path: Path) -> list[Task]:
-    """The tasks of a file; empty lines are passed over.
-
-    Raises:
-        ValueError: Lines are not JSON, or ids are unusable; the message has their numbers.
+    Attributes:
+        agent: The agent.
+        name: What it is called in the results.
+        resources: What it is given.
+        resources_digest: Tells whether these are still the same; None if there are none.
     """
-    tasks: dict[int | str, tuple[int, Task]] = {}
-    problems: list[str] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            task = read_task(number, line)
-        except ValueError as error:
-            problems.append(f"{path}:{number}: {error}")
-            continue
-        if task.id in tasks:
-            problems.append(f"{path}:{number}: its id {task.id!r} is that of line {tasks[task.id][0]} too")
-        tasks.setdefault(task.id, (number, task))
-    if problems:
-        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        raise ValueError("\n".join([*problems[:_SHOWN], *more]))
-    return [task for _, task in tasks.values()]
 
-
-def read_task(number: int, line: str) -> Task:
-    """One line. Raises ValueError."""
-    try:
-        value: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not a JSON value ({error.msg} at column {error.colno}): write one value to a line") from None
-    named = cast("dict[str, Any]", value).get("id", number) if isinstance(value, dict) else number
-    if type(named) not in {int, str}:
-        raise ValueError(f"its id is {json.dumps(named)}: give a string or a whole number, or none")
-    return Task(named, value)
+    agent: agl.LitAgent[Any]
+    name: str
+    resources: agl.NamedResources | None = None
+    resources_digest: str | None = None
 
 
 class Benchmark:
     """A benchmark under way.
 
     Args:
+        setup: What is measured.
         tasks: All tasks.
         file: Where results go, and which were there before.
 
     Raises:
-        ValueError: There is a result of something that is none of the tasks, or several of one.
+        ValueError: What is in the file is not of these tasks, this agent and these resources.
     """
 
-    def __init__(self, tasks: Sequence[Task], file: ResultsFile) -> None:
+    def __init__(self, setup: Setup, tasks: Sequence[Task], file: ResultsFile) -> None:
+        file.refuse_others({task.id: task.digest for task in tasks}, setup.name, setup.resources_digest)
+        self._setup = setup
         self._file = file
         self._results = list(file.before)
         known = {result.task_id for result in self._results}
-        if len(known) < len(self._results):
-            raise ValueError("there are several results of one task, as if two had written them: name another --out")
-        if strange := known - {task.id for task in tasks}:
-            raise ValueError(f"there are results of other tasks, such as {strange.pop()!r}: name another --out")
         self._total = len(tasks)
         self._to_run = [task for task in tasks if task.id not in known]
         # A rollout knows its task's value and not its line; lines with equal values are interchangeable.
         self._ids: dict[str, deque[int | str]] = {}
         for task in self._to_run:
-            self._ids.setdefault(canonical(task.value), deque()).append(task.id)
+            self._ids.setdefault(task.digest, deque()).append(task.id)
         self._recorded: set[str] = set()
         self._began = self._seconds = 0.0
         self.is_interrupted = False
 
-    async def run(
-        self, agent: agl.LitAgent[Any], resources: agl.NamedResources | None, *, limit: int, seconds: float | None
-    ) -> None:
+    async def run(self, *, limit: int, seconds: float | None) -> None:
         """Run what has no result yet.
 
         Args:
-            agent: The agent.
-            resources: What it is given.
             limit: How many rollouts run at once.
             seconds: How long each may take; None for no limit.
 
         Raises:
             OSError: A result cannot be written.
         """
+        agent, resources = self._setup.agent, self._setup.resources
         store = agl.InMemoryLightningStore()
         # With as many threads as rollouts, a sync agent never waits for one, which would count as its own time.
         runner = agl.LitAgentRunner[Any](agl.OtelTracer(), max_threads=limit)
@@ -180,7 +158,8 @@ class Benchmark:
 
     async def _record(self, store: agl.LightningStore, rollout: agl.Rollout) -> None:
         spans = await store.query_spans(rollout.rollout_id, "latest")
-        result = result_of(self._ids[canonical(rollout.input)].popleft(), rollout, spans)
+        digest = digest_of(rollout.input)
+        result = result_of(self._ids[digest].popleft(), digest, self._setup, rollout, spans)
         self._file.add(result)
         self._results.append(result)
         self._recorded.add(rollout.rollout_id)
@@ -193,23 +172,21 @@ class Benchmark:
         times = _TIMES_ON_TERMINAL if sys.stderr.isatty() else _TIMES
         if done * times // total > (done - 1) * times // total:
             rewards = [result.reward for result in self._results if result.reward is not None]
-            mean = f", mean reward {fmean(rewards):.3f}" if rewards else ""
+            mean = f", mean reward {figure(sum(rewards) / len(rewards))}" if rewards else ""
             failed = sum(result.status != "succeeded" for result in self._results)
             say(f"{done}/{total}{mean}, {failed} failed, {done / self._seconds:.1f} a second", is_passing=True)
 
 
-def canonical(value: Any) -> str:
-    """A JSON value as a text that equal values share."""
-    return json.dumps(value, sort_keys=True)
-
-
-def result_of(task_id: int | str, rollout: agl.Rollout, spans: Sequence[agl.Span]) -> Result:
+def result_of(task_id: int | str, digest: str, setup: Setup, rollout: agl.Rollout, spans: Sequence[agl.Span]) -> Result:
     """What there is to say of a rollout. Its time and its error are those of the span around the agent."""
     root = next((span for span in spans if span.name == AGL_ROLLOUT), None)
     begun, ended = (None, None) if root is None else (root.start_time, root.end_time)
     error, message = error_of(rollout, root)
     return Result(
         task_id=task_id,
+        task_digest=digest,
+        agent=setup.name,
+        resources_digest=setup.resources_digest,
         rollout_id=rollout.rollout_id,
         status=rollout.status,
         reward=agl.find_final_reward(spans),
@@ -220,15 +197,21 @@ def result_of(task_id: int | str, rollout: agl.Rollout, spans: Sequence[agl.Span
 
 
 def error_of(rollout: agl.Rollout, root: agl.Span | None) -> tuple[str | None, str | None]:
-    """The class of what a rollout failed with, and what it said; None for one that succeeded."""
+    """The class of what it failed with, and what that said, if anything; None for one that succeeded."""
     if rollout.status == "succeeded":
         return None, None
     for event in () if root is None else root.events:
-        if event.name == "exception":
-            return str(event.attributes["exception.type"]), str(event.attributes["exception.message"])
+        if event.name == "exception" and "exception.type" in event.attributes:
+            said = encodable(str(event.attributes.get("exception.message", "")))
+            return encodable(str(event.attributes["exception.type"])), said
     # It ended before the agent was called, such as at a deadline on a machine that is too busy.
     attempt = rollout.attempt if isinstance(rollout, agl.AttemptedRollout) else None
     return (rollout.status, None) if attempt is None else (attempt.status, json.dumps(attempt.metadata))
+
+
+def encodable(text: str) -> str:
+    r"""A text that a file can hold: half a character, as in the name of a file that is no UTF-8, is written \udcff."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def say(text: str, *, is_passing: bool = False) -> None:
@@ -240,7 +223,11 @@ def say(text: str, *, is_passing: bool = False) -> None:
 
 def parsed_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Benchmark an agent on a file of tasks.")
+    parser = argparse.ArgumentParser(
+        description="Benchmark an agent on a file of tasks.",
+        epilog=RESUMING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("agent", help="where to import it from: package.module:agent")
     parser.add_argument("tasks", type=Path, help="a file with one JSON value to a line")
     parser.add_argument("--out", type=Path, required=True, help="results are added to this file")
@@ -266,25 +253,17 @@ def positive_seconds(text: str) -> float:
     return seconds
 
 
-def read_resources(path: Path) -> agl.NamedResources:
-    """Resources by name from a file. Raises ValueError, OSError."""
-    try:
-        return TypeAdapter(agl.NamedResources).validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ValueError(f"{path}: no resources by name: {error}") from None
-
-
 def main(arguments: argparse.Namespace) -> int:
     """Run the benchmark; the exit code."""
     sys.path.insert(0, str(Path.cwd()))  # the agent's module stands where the command is given, not beside this file
     agent: Any = build_component(arguments.agent, expected_type=agl.LitAgent, spec_name="agent")
     tasks = read_tasks(arguments.tasks)
-    resources = None if arguments.resources is None else read_resources(arguments.resources)
+    resources = (None, None) if arguments.resources is None else read_resources(arguments.resources)
     with ResultsFile(arguments.out) as file:
-        benchmark = Benchmark(tasks, file)
+        benchmark = Benchmark(Setup(agent, arguments.agent, *resources), tasks, file)
         if file.before:
             say(f"{arguments.out} has {len(file.before)} of {len(tasks)} results already")
-        anyio.run(partial(benchmark.run, agent, resources, limit=arguments.limit, seconds=arguments.timeout))
+        anyio.run(partial(benchmark.run, limit=arguments.limit, seconds=arguments.timeout))
     if sys.stderr.isatty():
         say("", is_passing=True)
     print(*benchmark.summary(), sep="\n")
@@ -297,3 +276,5 @@ if __name__ == "__main__":
         sys.exit(main(parsed_arguments()))
     except (agl.LightningError, OSError, TypeError, ValueError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:  # before anything runs; from then on it is heeded
+        sys.exit(_INTERRUPTED)

@@ -1,21 +1,22 @@
-"""What `benchmark_agent.py` keeps and counts: results in a file that survives a kill, and their summary."""
+"""What `benchmark_agent.py` keeps: results in a file that survives a kill and has one writer at a time."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Sequence
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from statistics import NormalDist, fmean, stdev
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-__all__ = ["Result", "ResultsFile", "mean_interval", "percentile", "summary"]
+__all__ = ["Result", "ResultsFile", "ResultsInUse"]
 
-_Z: Final = NormalDist().inv_cdf(0.975)
-_SHARE: Final = 0.95
 _BEGINNING: Final = b'{"task_id":'
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class Result(BaseModel):
@@ -23,6 +24,9 @@ class Result(BaseModel):
 
     Attributes:
         task_id: The task's ``id``, or the number of its line.
+        task_digest: Tells whether the task is still the same.
+        agent: What ran it, as it was named on the command line.
+        resources_digest: The same for the resources; None if there were none.
         rollout_id: The rollout, as logs and errors name it.
         status: How the rollout ended: succeeded, failed or cancelled.
         reward: Its final reward; None if there was none.
@@ -35,47 +39,70 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task_id: int | str
+    task_digest: str
+    agent: str
+    resources_digest: str | None = None
     rollout_id: str
     status: str
-    reward: float | None
-    seconds: float
+    reward: FiniteFloat | None
+    seconds: FiniteFloat
     error: str | None = None
     message: str | None = None
 
 
+class ResultsInUse(OSError):
+    """Another process writes these results."""
+
+
 class ResultsFile:
-    """A file of results that is only ever added to, a line at a time.
+    """A file of results that is only ever added to, a line at a time, by one process at a time.
 
     A process that is killed leaves at most its last line cut off. Opening mends that: what is not a whole line is taken
-    away, and its task counts as not run.
+    away, and its task counts as not run. A pipe or a device is written to, and had no results before.
 
     Args:
         path: The file; it need not exist.
 
     Attributes:
+        path: The file.
         before: The results that were there.
 
     Raises:
+        ResultsInUse: Another process has it open.
         ValueError: A line is no result, nor the beginning of one. Nothing has been changed then.
         OSError: The file cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
-        self.before = [self._read(number, line) for number, line in enumerate(lines, 1)]
-        is_whole = bool(last)
+        self.path = path
+        self.before: list[Result] = []
+        _check_place(path)
+        is_file = path.is_file() or not path.exists()
+        self._lock = _FileLock(path) if is_file else None
         try:
-            self.before += [self._read(len(lines) + 1, last)] if last else []
-        except ValueError:
-            if not (last.startswith(_BEGINNING) or _BEGINNING.startswith(last)):
-                raise
-            is_whole = False
-        self._file = path.open("ab")
-        self._file.truncate(sum(len(line) + 1 for line in lines) + len(last) * is_whole)
-        if is_whole:
-            self._file.write(b"\n")
-            self._file.flush()
+            kept = self._read_before() if is_file else b""
+            self._file = path.open("ab", buffering=0)
+            if is_file:
+                self._file.truncate(len(kept))
+            if kept and not kept.endswith(b"\n"):
+                self._write(b"\n")
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _read_before(self) -> bytes:
+        """Read the results that are there; returns the bytes that hold them."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        lines = content.removeprefix(_BOM).split(b"\n")
+        for number, line in enumerate(lines, 1):
+            try:
+                self.before += [self._read(number, line)] if line.strip() else []
+            except ValueError:
+                is_cut_off = number == len(lines) and (line.startswith(_BEGINNING) or _BEGINNING.startswith(line))
+                if not is_cut_off:
+                    raise
+                return content.removesuffix(line)
+        return content
 
     def _read(self, number: int, line: bytes) -> Result:
         try:
@@ -83,91 +110,117 @@ class ResultsFile:
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise ValueError(
-                f"{self._path}:{number}: no result of this program ({problem}): name another --out"
+                f"{self.path}:{number}: no result of this program ({problem}): name another --out"
             ) from None
 
+    def refuse_others(self, tasks: Mapping[int | str, str], agent: str, resources_digest: str | None) -> None:
+        """See to it that the results before can be counted together with those of this benchmark.
+
+        Args:
+            tasks: The digest of each task by its id.
+            agent: The agent's name.
+            resources_digest: That of the resources.
+
+        Raises:
+            ValueError: They belong to something else.
+        """
+        before = {result.task_id: result.task_digest for result in self.before}
+        others = [result for result in self.before if result.agent != agent]
+        changed = [id_ for id_, digest in before.items() if digest != tasks.get(id_)]
+        problem = ""
+        if len(before) < len(self.before):
+            problem = "there are several results of one task, as if two had written them: name another --out"
+        elif strange := [id_ for id_ in before if id_ not in tasks]:
+            problem = f"there are results of other tasks, such as {strange[0]!r}: name another --out"
+        elif others:
+            problem = f"there are results of the agent {others[0].agent}, not {agent}: name another --out"
+        elif any(result.resources_digest != resources_digest for result in self.before):
+            problem = "there are results with other resources: name another --out"
+        elif changed:
+            problem = (
+                f"of the tasks with a result {len(changed)} changed since, such as {changed[0]!r}: take the lines of "
+                f"these results away to run them again, or name another --out"
+            )
+        if problem:
+            raise ValueError(f"{self.path}: {problem}")
+
     def add(self, result: Result) -> None:
-        """Write a line and hand it to the operating system, which keeps it whatever becomes of this process."""
-        self._file.write(result.model_dump_json().encode() + b"\n")
-        self._file.flush()
+        """Write a line and hand it to the operating system, which keeps it whatever becomes of this process.
+
+        Raises:
+            OSError: It cannot be written, whole or in part.
+        """
+        self._write(result.model_dump_json().encode() + b"\n")
+
+    def _write(self, line: bytes) -> None:
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise OSError(
+                f"{self.path}: {error.strerror}: the results before are kept, and the same command goes on from there"
+            ) from error
+
+    def close(self) -> None:
+        """Let others write to it."""
+        self._file.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(f"--out: {path} is a directory: name a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"--out: there is no directory {path.parent}: make it first, or name another file")
+
+
+class _FileLock:
+    """A lock beside a file, in which its holder is named.
+
+    The operating system gives it back when the process ends, however it ends, and a child that lives on does not have
+    it. A lock file that is left behind is nobody's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        target = path.resolve()  # one file has one lock, by whatever link it is named
+        self._path = target.with_name(f"{target.name}.lock")
+        while not self._take(path):
+            pass
+
+    def _take(self, path: Path) -> bool:
+        """Take the lock; False if the file was removed by its last holder meanwhile, so that it excludes nobody."""
+        self._file = self._path.open("a+", encoding="utf-8")
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            with self._file:
+                if error.errno not in {errno.EACCES, errno.EAGAIN}:
+                    raise
+                self._file.seek(0)
+                holder = self._file.read() or "another process"
+            raise ResultsInUse(
+                f"{path} is being written by {holder}: wait until that has ended, or name another --out"
+            ) from None
+        if not (self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))):
+            self._file.close()
+            return False
+        self._file.truncate(0)
+        now = datetime.now().astimezone()
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}, since {now:%Y-%m-%d %H:%M:%S}")
+        self._file.flush()
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        self._path.unlink(missing_ok=True)
         self._file.close()
-
-
-def summary(results: Sequence[Result], total: int, ran: int, seconds: float) -> list[str]:
-    """What a person wants to know, in lines.
-
-    Args:
-        results: All of them, those from before included.
-        total: How many tasks there are.
-        ran: How many of them this process ran.
-        seconds: How long it took for that.
-    """
-    rewards = [result.reward for result in results if result.reward is not None]
-    succeeded = sorted(result.seconds for result in results if result.status == "succeeded")
-    lines = [
-        f"results     {len(results)} of {total}, {len(succeeded)} succeeded, {len(results) - len(succeeded)} did not"
-    ]
-    if rewards:
-        low, high, method = mean_interval(rewards)
-        lines.append(
-            f"reward      mean {fmean(rewards):.3f}, 95 % interval {low:.3f} to {high:.3f} ({method}) of {len(rewards)}"
-        )
-    if rewards and len(rewards) < len(results):
-        lines.append(f"            mean {sum(rewards) / len(results):.3f} where no reward counts as 0")
-    if succeeded:
-        shown = "  ".join(f"p{share} {percentile(succeeded, share):.3f} s" for share in (50, 90, 99))
-        lines.append(f"latency     {shown}, of those that succeeded")
-    if ran:
-        lines.append(f"throughput  {ran / seconds:.1f} a second ({ran} in {seconds:.1f} s)")
-    failures = Counter(result.error for result in results if result.error is not None)
-    lines += [f"failure     {count} x {error}" for error, count in failures.most_common()]
-    return lines
-
-
-def percentile(ordered: Sequence[float], share: int) -> float:
-    """The smallest of these ascending numbers that at least ``share`` percent of them do not exceed."""
-    return ordered[max(math.ceil(len(ordered) * share / 100), 1) - 1]
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float, str]:
-    """A 95 % confidence interval of the mean, and the name of the method.
-
-    Wilson's score interval where every value is 0 or 1: it also tells what 20 successes of 20 leave open. Otherwise
-    Student's t, which wants rewards that are not too skewed for their number, and two of them at least.
-
-    Args:
-        values: Independent rewards, at least one.
-
-    Source: Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
-    """
-    n, mean = len(values), fmean(values)
-    if set(values) <= {0.0, 1.0}:
-        middle = (mean + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z / (1 + _Z**2 / n) * math.sqrt(mean * (1 - mean) / n + _Z**2 / (4 * n**2))
-        return max(middle - half, 0.0), min(middle + half, 1.0), "Wilson"
-    half = _student(n - 1) * stdev(values) / math.sqrt(n) if n > 1 else math.inf
-    return mean - half, mean + half, "Student"
-
-
-def _student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t.
-
-    Source: the closed forms for 1 and 2, and for more the series of Abramowitz and Stegun, 26.7.5: right to 0.2 %.
-    """
-    if freedom == 1:
-        return math.tan(math.pi * _SHARE / 2)
-    if freedom == 2:  # noqa: PLR2004 - the other number with a closed form
-        return _SHARE * math.sqrt(2 / (1 - _SHARE**2))
-    z, v = _Z, freedom
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
-    )

@@ -191,10 +191,13 @@ def test_a_missing_model_is_an_error_with_the_line_that_installs_it() -> None:
     assert "Traceback" not in done.stderr
 
 
+_PARTS: Final = {"capitals.py", "benchmark_results.py", "benchmark_summary.py", "benchmark_tasks.py"}
+
+
 def test_every_example_is_a_program_with_a_main_and_is_tested_here() -> None:
     here = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))
     for path in EXAMPLES.glob("*.py"):
-        if path.name in {"capitals.py", "benchmark_results.py", "two_actors.py"}:  # shared by others; the kernel's
+        if path.name in _PARTS | {"two_actors.py"}:  # the kernel's
             continue
         assert "\nif __name__ == " in path.read_text(encoding="utf-8")
         assert f'"{path.name}"' in here + (Path(__file__).parent / "test_web_app.py").read_text(encoding="utf-8")
