@@ -154,3 +154,47 @@ async def test_a_block_in_which_nothing_can_happen_any_more_is_ended():
 def test_time_does_not_go_back():
     with pytest.raises(ValueError, match="does not go back"):
         VirtualClock().advance(-1.0)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("seconds", [NAN, INF, -INF, -0.5])
+def test_time_goes_on_by_what_it_can_go_on_by(seconds: float):
+    clock = VirtualClock(start=7.0)
+    with pytest.raises(ValueError, match=r"advance\(.*\): .* finite number of seconds, 0 or more"):
+        clock.advance(seconds)
+    assert (clock.time(), clock.monotonic()) == (7.0, 0.0)
+
+
+async def test_nobody_waits_for_what_is_no_number():
+    clock = VirtualClock()
+    async with clock.autojump():
+        with pytest.raises(ValueError, match="no number of seconds"):
+            await clock.sleep(NAN)
+        with pytest.raises(ValueError, match="no number of seconds"):
+            clock.move_on_after(NAN)
+        await clock.sleep(1.0)
+    assert clock.time() == 1_000_000_001.0
+
+
+async def test_who_sleeps_for_ever_is_not_what_time_goes_on_for():
+    clock = VirtualClock()
+    async with clock.autojump(), anyio.create_task_group() as group:
+        group.start_soon(clock.sleep, INF)
+        await clock.sleep(5.0)
+        await settle()
+        assert clock.monotonic() == 5.0
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("start", [NAN, INF, -INF])
+def test_a_virtual_clock_begins_at_some_time(start: float):
+    with pytest.raises(ValueError, match="start"):
+        VirtualClock(start)
+
+
+@pytest.mark.parametrize("seconds", [NAN, -1.0])
+def test_how_long_a_block_may_be_stuck_is_checked_before_it_is_entered(seconds: float):
+    with pytest.raises(ValueError, match="stuck_seconds"):
+        VirtualClock().autojump(stuck_seconds=seconds)

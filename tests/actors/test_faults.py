@@ -302,3 +302,58 @@ async def test_an_actor_can_be_crashed_whatever_it_does() -> None:
         assert [type(restart.cause) for restart in ref.inspect().restarts] == [InjectedCrash, KeyError]
         await supervisor.stop_child("desk")
         crash(ref)
+
+
+@pytest.mark.parametrize(
+    ("plan", "error", "said"),
+    [
+        ({1: "x"}, TypeError, r"message 1 is 'x': give a CrashActor, DropMessage or DelayMessage"),
+        ({1: CrashActor}, TypeError, r"message 1 is <class .*CrashActor'>: give a CrashActor"),
+        ({1: None}, TypeError, r"message 1 is None"),
+        ({0: DropMessage()}, ValueError, r"counted from 1, .* got 0"),
+        ({-1: DropMessage()}, ValueError, r"counted from 1, .* got -1"),
+        ({True: DropMessage()}, ValueError, r"counted from 1, .* got True"),
+        ({"1": DropMessage()}, ValueError, r"counted from 1, .* got '1'"),
+        ({1.0: DropMessage()}, ValueError, r"counted from 1, .* got 1\.0"),
+        (None, TypeError, r"a dict of faults by number of the message, .* got None"),
+        ([DropMessage()], TypeError, r"got \[DropMessage\(\)\]"),
+    ],
+)
+def test_a_plan_that_would_do_nothing_is_refused(plan: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        Faults(plan)
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.001, float("nan"), float("-inf")])
+def test_a_message_is_not_delayed_into_the_past(seconds: float) -> None:
+    with pytest.raises(ValueError, match="0 or more seconds, infinite for an actor that hangs"):
+        DelayMessage(seconds)
+
+
+@pytest.mark.parametrize("seconds", ["1", None, True])
+def test_a_delay_is_a_number(seconds: Any) -> None:
+    with pytest.raises(TypeError, match="0 or more seconds"):
+        DelayMessage(seconds)
+
+
+@pytest.mark.parametrize("error", ["boom", ValueError, KeyboardInterrupt(), None])
+def test_an_actor_crashes_with_an_exception(error: Any) -> None:
+    with pytest.raises(TypeError, match="an Exception, such as"):
+        CrashActor(error)
+
+
+async def test_a_plan_that_answers_something_else_tells_the_asker_so() -> None:
+    def plan(number: int, message: Message[Any]) -> Any:
+        return "x"
+
+    async with hosted(Faults(plan).injected_into(lambda: Desk([]))) as ref:
+        with pytest.raises(TypeError, match="message 1 is 'x'"):
+            await ref.ask(Plain(1))
+
+
+async def test_a_plan_is_that_of_the_time_it_was_given() -> None:
+    plan: dict[int, Fault] = {}
+    faults = Faults(plan)
+    plan[1] = DropMessage()
+    async with hosted(faults.injected_into(lambda: Desk([]))) as ref:
+        assert await ref.ask(Plain(1)) == 1

@@ -11,6 +11,7 @@ mailbox ──▶ nth message ──▶ handler                 an actor without
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
@@ -38,9 +39,16 @@ class CrashActor:
 
     Attributes:
         error: What it crashes with.
+
+    Raises:
+        TypeError: ``error`` is no Exception.
     """
 
     error: Exception = field(default_factory=lambda: InjectedCrash("a test wanted this crash"))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.error, Exception):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise TypeError(f"an actor crashes with an Exception, such as ValueError('boom'); got {self.error!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +62,20 @@ class DelayMessage:
 
     Attributes:
         seconds: For how long, by the actor's clock; infinite for an actor that hangs.
+
+    Raises:
+        TypeError: ``seconds`` is not a number at all.
+        ValueError: It is negative, or NaN.
     """
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        wanted = f"a message is delayed by 0 or more seconds, infinite for an actor that hangs; got {self.seconds!r}"
+        if not isinstance(self.seconds, int | float) or isinstance(self.seconds, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise TypeError(wanted)
+        if math.isnan(self.seconds) or self.seconds < 0:
+            raise ValueError(wanted)
 
 
 Fault: TypeAlias = CrashActor | DropMessage | DelayMessage
@@ -73,13 +92,18 @@ class Faults:
             None for no fault. Messages are counted when their handler begins: a concurrent one in a task of its own,
             so maybe after the message that follows.
 
+    Raises:
+        TypeError: The plan is neither, or holds something else than faults. A function that gives something else
+            raises this where the message is handled.
+        ValueError: A number of a message is not a whole number, 1 or more.
+
     Attributes:
         seen: How many messages were counted so far.
     """
 
     def __init__(self, plan: Mapping[int, Fault] | Callable[[int, Message[Any]], Fault | None]) -> None:
         self._plan: Callable[[int, Message[Any]], Fault | None]
-        self._plan = plan if callable(plan) else lambda number, _: plan.get(number)
+        self._plan = plan if callable(plan) else _checked(plan)
         self._classes: dict[type[Actor], type[Actor]] = {}
         self.seen = 0
 
@@ -117,7 +141,8 @@ class Faults:
 
     def _next(self, message: Message[Any]) -> Fault | None:
         self.seen += 1
-        return self._plan(self.seen, message)
+        fault = self._plan(self.seen, message)
+        return None if fault is None else _checked_fault(self.seen, fault)
 
     def _wrapped(self, handler: Handler) -> Handler:
         """A handler that a fault can befall.
@@ -161,6 +186,29 @@ class Faults:
             return await handle(actor, message)
 
         return suffer
+
+
+def _checked(plan: Mapping[int, Fault]) -> Callable[[int, Message[Any]], Fault | None]:
+    """A plan as a function. Raises TypeError, ValueError."""
+    if not isinstance(plan, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise TypeError(
+            f"Faults takes a dict of faults by number of the message, such as {{3: CrashActor()}}, or a function of "
+            f"number and message; got {plan!r}"
+        )
+    for number, fault in plan.items():
+        if type(number) is not int or number < 1:
+            raise ValueError(f"messages are counted from 1, in whole numbers; got {number!r}")
+        _checked_fault(number, fault)
+    faults = dict(plan)
+    return lambda number, _: faults.get(number)
+
+
+def _checked_fault(number: int, fault: Fault) -> Fault:
+    if not isinstance(fault, Fault):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise TypeError(
+            f"the fault of message {number} is {fault!r}: give a CrashActor, DropMessage or DelayMessage, made with ()"
+        )
+    return fault
 
 
 def _answering(handle: Callable[..., Any]) -> Callable[..., Awaitable[None] | None]:

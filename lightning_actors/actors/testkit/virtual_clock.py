@@ -34,9 +34,14 @@ class VirtualClock:
 
     Args:
         start: The wall clock at the beginning, in seconds since the epoch.
+
+    Raises:
+        ValueError: ``start`` is infinite or no number.
     """
 
     def __init__(self, start: float = 1_000_000_000.0) -> None:
+        if not math.isfinite(start):
+            raise ValueError(f"start is {start}: a clock begins at a finite number of seconds since the epoch")
         self._start = start
         self._elapsed = 0.0
         self._numbers = itertools.count()
@@ -53,9 +58,15 @@ class VirtualClock:
         return self._elapsed
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: cancels, in order, the scopes that fall due."""
-        if seconds < 0:
-            raise ValueError(f"time does not go back by {-seconds} s: advance by 0 or more")
+        """Let time pass: cancels, in order, the scopes that fall due.
+
+        Raises:
+            ValueError: ``seconds`` is negative, infinite or no number.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(
+                f"advance({seconds}): time goes on by a finite number of seconds, 0 or more, and does not go back"
+            )
         self._go_on_to(self._elapsed + seconds)
 
     def advance_to_next(self) -> bool:
@@ -84,8 +95,13 @@ class VirtualClock:
 
         Args:
             stuck_seconds: When everybody has waited for so long, in seconds of the machine's own clock, and nothing is
-                due, the block is cancelled and ends with `Stuck`.
+                due, the block is cancelled and ends with `Stuck`; infinite to wait for ever.
+
+        Raises:
+            ValueError: ``stuck_seconds`` is negative or no number.
         """
+        if not stuck_seconds >= 0:
+            raise ValueError(f"stuck_seconds is {stuck_seconds}: give 0 or more seconds of the machine's clock")
         return self._autojump(stuck_seconds)
 
     @asynccontextmanager
@@ -103,7 +119,13 @@ class VirtualClock:
             self._tidy()
 
     def move_on_after(self, seconds: float | None) -> AbstractContextManager[anyio.CancelScope]:
-        """A cancel scope that is cancelled when time has gone on by so many seconds; None is never."""
+        """A cancel scope that is cancelled when time has gone on by so many seconds; None and infinity are never.
+
+        Raises:
+            ValueError: ``seconds`` is no number.
+        """
+        if seconds is not None and math.isnan(seconds):
+            raise ValueError("move_on_after(nan): that is no number of seconds to wait for; None waits for ever")
         return self._move_on_after(seconds)
 
     @contextmanager
@@ -121,7 +143,13 @@ class VirtualClock:
                 self._leave(entry)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until time has gone on by so many seconds."""
+        """Wait until time has gone on by so many seconds; infinitely many never go by.
+
+        Raises:
+            ValueError: ``seconds`` is negative or no number, as for the machine's clock.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"sleep({seconds}): that is no number of seconds to sleep for, 0 or more")
         with self._move_on_after(seconds):
             await anyio.sleep_forever()
 
