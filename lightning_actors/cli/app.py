@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from lightning_actors.cli.cartpole import cartpole
 from lightning_actors.cli.demo import demo
+from lightning_actors.errors import ConfigError
+from lightning_actors.log import configure_logger, parse_levels
 
 __all__ = ["app", "demos"]
 
@@ -20,8 +25,24 @@ app = typer.Typer(
 
 
 @app.callback()
-def lightning_actors() -> None:
+def lightning_actors(
+    *,
+    log_level: Annotated[
+        str | None,
+        typer.Option(help="Show events of this level and above, of parts as in INFO,store=DEBUG.", show_default=False),
+    ] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Add events to this file instead of showing them.", show_default=False)
+    ] = None,
+) -> None:
     """Debug, benchmark and improve AI agents."""
+    if log_level is None and log_file is None:
+        return
+    level, submodule_levels = parse_levels("INFO" if log_level is None else log_level)
+    try:
+        configure_logger(level, submodule_levels=submodule_levels, files=log_file, console=log_file is None)
+    except OSError as error:
+        raise ConfigError(f"--log-file: {error}") from None
 
 
 demos = typer.Typer(name="demo", rich_markup_mode=None)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
+from pathlib import Path
 
 import pytest
 from stand_in import Message, StandIn, serve_stand_in
@@ -171,3 +172,29 @@ def test_no_improvement_is_exit_code_1_if_asked_for(model: StandIn) -> None:
     )
     assert done.returncode == 1
     assert "Held-out accuracy, 2 countries" in done.stdout
+
+
+def test_events_are_shown_and_written_as_the_options_before_the_command_say(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    cartpole = ("demo", "cartpole", "--episodes", "1", "--held-out", "1", "--workers", "1")
+    shown = lightning("--log-level", "error,runner=info", *cartpole)
+    written = lightning("--log-level", "error,runner=info", "--log-file", str(path), *cartpole)
+    assert (shown.returncode, written.returncode, written.stderr) == (0, 0, "")
+    assert "[lightning_actors.runner]" in shown.stderr
+    assert "[lightning_actors.runner]" in path.read_text(encoding="utf-8")
+    assert "rollout_enqueued" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--log-level", "loud"], "there is no log level 'loud'"),
+        (["--log-level", "stroe=DEBUG"], "there is no part 'stroe'"),
+        (["--log-file", "/"], "--log-file: [Errno 21] Is a directory: '/'"),
+    ],
+)
+def test_an_option_of_logging_that_cannot_be_used_is_one_line(options: list[str], said: str) -> None:
+    done = lightning(*options, "demo", "cartpole")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
