@@ -153,7 +153,7 @@ class Cell:
         if seconds <= 0:
             self.cut()
         elif not is_at_rest:
-            self._host.task_group.start_soon(self._watch, self.incarnation, seconds)
+            self._watch_for(seconds)
 
     def cut(self) -> None:
         """Stop without any grace."""
@@ -177,7 +177,7 @@ class Cell:
             self.incarnation.is_halting = True
             self.incarnation.halt_cause = cause
             self.mailbox.post(HALT, first=True)
-            self._host.task_group.start_soon(self._watch, self.incarnation, self.spec.grace)
+            self._watch_end()
 
     def resume(self) -> None:
         """Go on with the next incarnation."""
@@ -235,6 +235,12 @@ class Cell:
             while not (self.mailbox.closed or self._is_resumed):
                 await self.mailbox.until_alarm()
 
+    def _watch_end(self) -> None:
+        self._watch_for(self.spec.grace)
+
+    def _watch_for(self, grace: float) -> None:
+        self._host.task_group.start_soon(self._watch, self.incarnation, grace)
+
     async def _watch(self, incarnation: Incarnation, grace: float) -> None:
         """Cancel an incarnation that has not ended within its grace time."""
         with self._host.clock.move_on_after(grace) as scope:
@@ -258,5 +264,5 @@ class Cell:
             task_group=host.task_group,
             clock=host.clock,
             shielded=host.shielded,
-            grace=self.spec.grace,
+            watch=self._watch_end,
         )

@@ -76,8 +76,21 @@ class Desk:
             return True
         return self._defer(handler, actor, message, ask)
 
-    async def handle_many(self, actor: Actor, first: Message[Any] | Ask[Any], most: int) -> None:
-        """Handle a batch, and let its replies leave when it is done."""
+    async def handle_many(
+        self,
+        actor: Actor,
+        first: Message[Any] | Ask[Any],
+        most: int,
+        cut_error: Callable[[], BaseException],
+    ) -> None:
+        """Handle a batch, and let its replies leave when it is done.
+
+        Args:
+            actor: The actor.
+            first: Its first message.
+            most: How many messages it may hold.
+            cut_error: Makes the error that replaces the replies of a batch that is cancelled.
+        """
         deliveries = self._collect(actor, first, most)
         if not deliveries:
             return
@@ -87,7 +100,7 @@ class Desk:
         try:
             error = await self.call("receive_many", actor.receive_many, Batch(deliveries))
         except BaseException:
-            error = mailbox.stopped_error()
+            error = cut_error()
             # Still the mailbox's: for the next incarnation, or to be answered at the end.
             mailbox.leftover.extendleft(delivery.item for delivery in reversed(deliveries) if not delivery.handled)
             raise

@@ -74,11 +74,11 @@ class Incarnation:
         "_requests",
         "_scope",
         "_status",
+        "_watch",
         "actor",
         "clock",
         "crew",
         "error",
-        "grace",
         "halt_cause",
         "is_halting",
         "was_running",
@@ -93,13 +93,13 @@ class Incarnation:
         task_group: anyio.abc.TaskGroup,
         clock: Clock,
         shielded: bool,
-        grace: float,
+        watch: Callable[[], None],
     ) -> None:
         self.actor = actor
         self._mailbox = mailbox
         self._status = status
         self.clock = clock
-        self.grace = grace
+        self._watch = watch
         self.crew = Crew(mailbox, task_group, clock, shielded=shielded)
         self._desk = Desk(mailbox, self.crew, clock)
         self._scope = anyio.CancelScope(shield=shielded)
@@ -246,7 +246,7 @@ class Incarnation:
             if item is NOTHING:
                 continue
             if max_batch > 1:
-                await self._desk.handle_many(actor, item, max_batch)
+                await self._desk.handle_many(actor, item, max_batch, self._cut_error)
             else:
                 done = handle(actor, item)
                 if done is not True and done is not False:
@@ -315,7 +315,9 @@ class Incarnation:
             self.actor.crash = ending.error
         try:
             if ending.kind != "crashed" and self.takes_leave:
-                await self._let_finish(self.grace if ending.kind == "ended" else None)
+                if ending.kind == "ended":  # else whoever stops it watches the time
+                    self._watch()
+                await self._let_finish()
         finally:
             if self.crew.is_working:
                 with anyio.CancelScope(shield=True):
@@ -333,12 +335,7 @@ class Incarnation:
             self.crew.cancel()
             await self._mailbox.until_alarm()
 
-    async def _let_finish(self, grace: float | None) -> None:
-        """Within ``grace``; None when whoever stops it watches the time."""
-        with self.clock.move_on_after(grace):
-            await self._finish_work()
-
-    async def _finish_work(self) -> None:
+    async def _let_finish(self) -> None:
         if type(self.actor).stopping is not Actor.stopping:
             self.report(await self._desk.call("stopping", self.actor.stopping), "stopping")
         while self.crew.is_wanted:
@@ -383,6 +380,10 @@ class Incarnation:
         error = ActorCrashed(f"actor {self.name!r} crashed while it was handling this: {cause!r}", actor=self.name)
         error.__cause__ = cause
         return error
+
+    def _cut_error(self) -> ActorCrashed | ActorStopped:
+        """What those are told whose messages were in hand when it was cancelled."""
+        return self._begun_error(self.halt_cause if self.is_halting else None)
 
     def _has_farewell(self) -> bool:
         mailbox = self._mailbox

@@ -200,7 +200,7 @@ class ActorStore(LightningStore):
     def __init__(self, ref: ActorRef[StoreActor], store: LightningStore, *, clock: Clock | None = None) -> None:
         self._ref = ref
         self._store = store
-        self._clock = clock or SystemClock()
+        self.clock = self._clock = clock or SystemClock()
         self._vain_waits = VainWaits(self._clock)
 
     @property

@@ -19,6 +19,7 @@ import anyio
 from pydantic import ValidationError
 from typing_extensions import TypedDict
 
+from lightning_actors.actors.clock import Clock, SystemClock
 from lightning_actors.actors.message import Message
 from lightning_actors.errors import ConfigError, StoreError
 from lightning_actors.options import refused_arguments
@@ -93,14 +94,16 @@ class LightningStore(ABC):
 
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
     ``update_many_workers``, ``next_completion``, ``get_completion_cursor``, ``explain_rollout``, ``renew_leases``,
-    ``publish_resources``, ``begin_run``, ``leave_run``, ``end_run``, ``start_rollout(begun=...)``, ``add_resources(publish=...)``,
-    ``update_resources(publish=...)``, the ``key`` of what is enqueued and the ``lease`` of what is claimed.
+    ``publish_resources``, ``begin_run``, ``leave_run``, ``end_run``, ``start_rollout(begun=...)``,
+    ``add_resources(publish=...)``, ``update_resources(publish=...)``, the ``key`` of what is enqueued and the ``lease`` of what is claimed.
     """
 
     operations: ClassVar[Mapping[str, type[Message[Any]]]] = {}
     """Every operation: the method's name and its message."""
     overridden: ClassVar[Mapping[type[Message[Any]], str]] = {}
     """The operations whose methods this class replaces."""
+    clock: Clock = SystemClock()
+    """Where its time comes from: deadlines, and how long its callers give it to answer."""
     at_once: AtOnce | None = None
     """What carries out operations that do not wait, without await; None where a store has to be awaited.
 

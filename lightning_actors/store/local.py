@@ -46,7 +46,7 @@ class LocalStore(LightningStore):
 
     def __init__(self, tables: Tables, *, clock: Clock | None = None) -> None:
         self._tables = tables
-        self._clock: Clock = clock or SystemClock()
+        self.clock = self._clock = clock or SystemClock()
         self._guard = LoopGuard(type(self).__name__)
         self._clerk = Clerk(tables, self._clock, self._told)
         self._watchers = Watchers(self._guard)
@@ -89,7 +89,8 @@ class LocalStore(LightningStore):
     def _perform_here(self, message: Message[R]) -> R:
         if self._guard.users:
             self._guard.check()
-        return self.perform(message)
+        reply = self._clerk.perform(message)
+        return self._surroundings.complete(message, reply) if type(message) in BESIDE_THE_TABLES else reply
 
     def perform(self, message: Message[R]) -> R:
         """Carry out one operation that does not wait, at once.

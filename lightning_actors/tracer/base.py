@@ -160,7 +160,7 @@ class Tracer(ParallelWorkerBase, ABC):
 
         Inside, a root span is current that begins a new OpenTelemetry trace and links to the span that was current
         before. At the end, also on errors and cancellation, the root ends, the trace takes in no more, and what has not
-        been written yet is written at once, shielded from cancellation for up to 30 seconds.
+        been written yet is written at once, shielded from cancellation for up to 30 seconds by the store's clock.
 
         Args:
             name: The root span's name.

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-import anyio
-
+from lightning_actors.actors.clock import Clock, SystemClock
 from lightning_actors.error_text import note
 from lightning_actors.errors import StoreError
 from lightning_actors.log import get_logger
@@ -21,12 +20,13 @@ __all__ = ["SpanWriter", "not_written"]
 log = get_logger("lightning_actors.tracer")
 
 _WRITE_SECONDS: Final = 30.0
+_MACHINE: Final = SystemClock()
 
 _Part = tuple[Trace, list[Span]]
 
 
 class SpanWriter:
-    """The writes of one tracer; each is shielded from cancellation for up to 30 seconds."""
+    """The writes of one tracer; each is shielded from cancellation for up to 30 seconds by the clock of its store."""
 
     def __init__(self) -> None:
         self._dirty: set[Trace] = set()
@@ -101,7 +101,8 @@ class SpanWriter:
             self.settle_rest(trace, stored)
 
     async def _write_last(self, trace: Trace, sink: SpanSink) -> None:
-        with anyio.move_on_after(_WRITE_SECONDS, shield=True) as scope:
+        with _clock_of(sink).move_on_after(_WRITE_SECONDS) as scope:
+            scope.shield = True
             await trace.log.wait_written()
             if batch := trace.log.take():
                 await _send(sink, [(trace, batch)])
@@ -110,10 +111,16 @@ class SpanWriter:
         self._dirty.discard(trace)
 
     async def _write_batch(self, sink: SpanSink, parts: list[_Part]) -> None:
-        with anyio.move_on_after(_WRITE_SECONDS, shield=True) as scope:
+        with _clock_of(sink).move_on_after(_WRITE_SECONDS) as scope:
+            scope.shield = True
             await _send(sink, parts)
         if scope.cancelled_caught:
             raise _too_slow(sum(len(batch) for _, batch in parts))
+
+
+def _clock_of(sink: SpanSink) -> Clock:
+    """By whose time a write may take too long: the store's own, the machine's for other takers of spans."""
+    return sink.clock if isinstance(sink, LightningStore) else _MACHINE
 
 
 async def _send(sink: SpanSink, parts: list[_Part]) -> None:

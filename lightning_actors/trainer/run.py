@@ -36,7 +36,7 @@ from lightning_actors.trainer.algorithm_actor import AlgorithmActor, AlgorithmOu
 from lightning_actors.trainer.census import Census
 from lightning_actors.trainer.result import RunResult
 from lightning_actors.trainer.run_store import RunStore
-from lightning_actors.trainer.situation import RunView
+from lightning_actors.trainer.situation import RunTree, RunView
 from lightning_actors.trainer.tally import Tally
 from lightning_actors.types import AttemptedRollout, Dataset, NamedResources, Resource, Rollout, RolloutStatus
 
@@ -95,6 +95,10 @@ class Run:
     def abort(self) -> None:
         """Ask every agent to end at once. May be called from a signal handler, also while the event loop is blocked."""
         self._rig.abort()
+
+    def tree(self) -> RunTree:
+        """What every actor of the run is doing."""
+        return self.view.tree()
 
     def interrupt(self) -> None:
         """Ask the run to end: no new rollouts, and the grace time for those under way."""

@@ -40,6 +40,10 @@ class Stoppable(Protocol):
         """Ask every agent to end; called in the signal handler, before what blocks the loop is interrupted."""
         ...
 
+    def tree(self) -> object:
+        """What everybody is doing; its ``str()`` is logged where there is no grace time to see who outlasts it."""
+        ...
+
 
 @contextmanager
 def heeding_signals(run: Stoppable, again: Callable[[], None]) -> Generator[None]:
@@ -129,7 +133,7 @@ class _Watch:
             log.warning("stopping", signal=name, hint="rollouts under way finish; once more stops at once")
             self._run.interrupt()
         else:
-            log.warning("stopping_at_once", signal=name)
+            log.warning("stopping_at_once", signal=name, tree=str(self._run.tree()))
             self._again()
 
 

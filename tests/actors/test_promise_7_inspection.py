@@ -256,6 +256,51 @@ async def test_promise_7_a_hosted_actor_that_outlasts_its_grace_is_shown(caplog:
     assert event["tree"] == "stubborn  stopping, handling stopping for 2.0 s"
 
 
+class StopSoon(Message[None]):
+    """Ends the actor that is told so."""
+
+
+class Leaving(Stubborn):
+    @handles(StopSoon)
+    def stop(self, message: StopSoon) -> None:
+        self.stop_soon()
+
+
+async def test_promise_7_an_actor_that_stops_itself_and_outlasts_its_grace_is_shown(
+    caplog: pytest.LogCaptureFixture,
+):
+    clock = VirtualClock()
+    children = [ChildSpec("busy", Busy), ChildSpec("leaving", Leaving, "temporary", grace=2.0)]
+    with caplog.at_level(logging.WARNING, "lightning_actors"):
+        async with Supervisor(children, clock=clock) as supervisor:
+            leaving = supervisor.ref("leaving")
+            await leaving.tell(StopSoon())
+            await settle()
+            clock.advance(1.9)
+            await settle()
+            assert grace_events(caplog) == []
+            clock.advance(0.1)
+            await settle()
+            assert [info.name for info in supervisor.tree()] == ["busy"]
+    (event,) = grace_events(caplog)
+    assert event["actor"] == "leaving"
+    assert event["tree"].splitlines() == ["busy     idle", "leaving  stopping, handling stopping for 2.0 s"]
+
+
+async def test_promise_7_a_hosted_actor_that_stops_itself_and_outlasts_its_grace_is_shown(
+    caplog: pytest.LogCaptureFixture,
+):
+    clock = VirtualClock()
+    with caplog.at_level(logging.WARNING, "lightning_actors"):
+        async with hosted(Leaving, name="leaving", clock=clock, grace=2.0) as leaving:
+            await leaving.tell(StopSoon())
+            await settle()
+            clock.advance(2.0)
+            await settle()
+    (event,) = grace_events(caplog)
+    assert event["tree"] == "leaving  stopping, handling stopping for 2.0 s"
+
+
 async def test_promise_7_a_stop_at_once_has_no_grace_to_outlast(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, "lightning_actors"):
         async with Supervisor([ChildSpec("stubborn", Stubborn)]) as supervisor:

@@ -21,8 +21,8 @@ from lightning_actors.actors import (
     handles,
     hosted,
 )
-from lightning_actors.actors.testkit import settle
-from lightning_actors.errors import ActorError, ActorStopped
+from lightning_actors.actors.testkit import DeadLetterBox, VirtualClock, settle
+from lightning_actors.errors import ActorCrashed, ActorError, ActorStopped
 
 pytestmark = pytest.mark.anyio
 
@@ -216,6 +216,58 @@ async def test_promise_8_a_reply_held_back_whose_asker_leaves_comes_back_after_t
         disk.gate.set()
         await settle()
     assert back == ["a"]
+
+
+class Fuse(Actor):
+    @handles(Put)
+    def put(self, message: Put) -> str:
+        raise ValueError(message.key)
+
+
+async def test_promise_8_what_a_batch_held_back_fails_with_the_crash_for_which_it_was_cut_short():
+    disk, clock, outcomes = Disk(), VirtualClock(), list[BaseException]()
+    disk.gate = anyio.Event()
+
+    async def put(table: ActorRef[Table], key: str) -> None:
+        try:
+            await table.ask(Put(key))
+        except ActorError as error:
+            outcomes.append(error)
+
+    children = [ChildSpec("fuse", Fuse), ChildSpec("table", lambda: Table(disk), grace=3.0)]
+    async with (
+        Supervisor(children, strategy="one_for_all", clock=clock, dead_letters=DeadLetterBox()) as supervisor,
+        anyio.create_task_group() as group,
+    ):
+        table = supervisor.ref("table")
+        await table.tell(Put("first"))
+        await settle()
+        gate, disk.gate = disk.gate, anyio.Event()
+        for key in ("a", "b", "bad"):
+            group.start_soon(put, table, key)
+        await settle()
+        gate.set()
+        await settle()
+        await supervisor.ref("fuse").tell(Put("blown"))
+        await settle()
+        clock.advance(3.0)
+        await settle()
+        assert [type(error) for error in outcomes] == [ActorCrashed] * 3
+        assert [repr(error.__cause__) for error in outcomes] == ["ValueError('blown')"] * 3
+        assert "table" in str(outcomes[0])
+
+
+async def test_promise_8_what_a_batch_held_back_fails_with_the_stop_that_cut_it_short():
+    disk, clock, results = Disk(), VirtualClock(), list[object]()
+    disk.gate = anyio.Event()
+    async with (
+        Supervisor([ChildSpec("table", lambda: Table(disk))], clock=clock) as supervisor,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(ask, supervisor.ref("table"), Put("a"), results)
+        await settle()
+        await supervisor.stop_child("table", 0)
+    assert results == ["ActorStopped(\"actor 'table' has stopped and will not answer\")"]
 
 
 async def test_promise_8_without_receive_many_a_batch_is_its_messages_in_order():

@@ -13,8 +13,12 @@ import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
 
+from lightning_actors.actors import hosted
+from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import StoreError
 from lightning_actors.semconv import AGL_ROLLOUT
+from lightning_actors.store import InMemoryLightningStore
+from lightning_actors.store.actor import ActorStore, store_actor
 from lightning_actors.tracer import DummyTracer, OtelTracer, Trace, Tracer, current_trace, remember_last, writer
 from lightning_actors.types import Span, SpanCoreFields
 
@@ -180,6 +184,53 @@ async def test_a_store_that_does_not_answer_is_an_error_after_the_deadline(
     with pytest.raises(StoreError, match="could not be written within"):
         async with tracer.trace_context(store=SlowStore(), rollout_id="ro-1", attempt_id="at-1"):
             pass
+
+
+class ShutStore(InMemoryLightningStore):
+    """Takes spans in, and never answers."""
+
+    async def add_many_spans(self, spans: Sequence[Span]) -> Sequence[Span]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+async def test_the_deadline_is_by_the_clock_of_the_store(tracer: Tracer) -> None:
+    clock = VirtualClock()
+    store = ShutStore(clock=clock)
+    rollout = await store.start_rollout("task")
+    ids = {"rollout_id": rollout.rollout_id, "attempt_id": rollout.attempt.attempt_id}
+    async with clock.autojump():
+        with pytest.raises(StoreError, match="2 spans could not be written within 30 s"):  # noqa: PT012 - the end raises it
+            async with tracer.trace_context(store=store, **ids):
+                tracer.create_span("first")
+                with pytest.raises(StoreError, match="1 spans could not be written within 30 s"):
+                    await tracer.flush()
+                assert clock.monotonic() == 30.0
+        assert clock.monotonic() == 60.0
+
+
+async def test_the_end_of_a_trace_is_by_the_clock_of_the_store_and_shielded_until_then(tracer: Tracer) -> None:
+    clock = VirtualClock()
+    ref_store = ShutStore(clock=clock)
+    rollout = await ref_store.start_rollout("task")
+    ids = {"rollout_id": rollout.rollout_id, "attempt_id": rollout.attempt.attempt_id}
+    async with clock.autojump():
+        with anyio.CancelScope() as scope, pytest.raises(StoreError, match="1 spans could not be written within 30 s"):
+            async with tracer.trace_context(store=ref_store, **ids):
+                scope.cancel()
+        assert clock.monotonic() == 30.0
+
+
+async def test_behind_an_actor_the_deadline_is_by_the_clock_that_the_actor_is_asked_by(tracer: Tracer) -> None:
+    clock = VirtualClock()
+    store = ShutStore()
+    rollout = await store.start_rollout("task")
+    ids = {"rollout_id": rollout.rollout_id, "attempt_id": rollout.attempt.attempt_id}
+    async with clock.autojump(), hosted(lambda: store_actor(store), clock=clock, grace=0.0) as ref:
+        with pytest.raises(StoreError, match="1 spans could not be written within 30 s"):
+            async with tracer.trace_context(store=ActorStore(ref, store, clock=clock), **ids):
+                pass
+        assert clock.monotonic() == 30.0
 
 
 async def test_a_timeout_that_the_store_raises_is_passed_on_as_it_is(tracer: Tracer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -304,7 +305,10 @@ def test_a_second_ctrl_c_ends_the_run_at_once_whatever_the_agent_does(
         "left_behind": left_behind,
         "errors": [],
     }
-    assert any("stopping_at_once" in line for line in child.lines)
+    said = "\n".join(child.lines)
+    assert re.search(
+        r"^stopping_at_once .*\n  tree:\n    store .*\n(    .*\n)*    runner-0 .* agent for ", said, re.MULTILINE
+    )
     assert any("agent_left_behind" in line for line in child.lines) is bool(left_behind)
 
 
