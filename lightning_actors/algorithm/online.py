@@ -152,7 +152,7 @@ class OnlineAlgorithm(Algorithm):
             self._cursor = await store.get_completion_cursor() if isinstance(after, Unset) else after
             rollouts = store.completions(self._cursor)
             await store.next_completion(self._cursor, timeout=0.0)  # a cursor of another store is an error here
-            async with Supervisor(name="online") as supervisor:
+            async with Supervisor(name="online", clock=store.clock) as supervisor:
                 learner = await supervisor.start(self._learner(store, rollouts, failures.append))
                 try:
                     yield self

@@ -95,7 +95,8 @@ class LightningStore(ABC):
     Source: methods, arguments and replies are those of Agent Lightning 0.3, except ``release_attempt``,
     ``update_many_workers``, ``next_completion``, ``get_completion_cursor``, ``explain_rollout``, ``renew_leases``,
     ``publish_resources``, ``begin_run``, ``leave_run``, ``end_run``, ``start_rollout(begun=...)``,
-    ``add_resources(publish=...)``, ``update_resources(publish=...)``, the ``key`` of what is enqueued and the ``lease`` of what is claimed.
+    ``add_resources(publish=...)``, ``update_resources(publish=...)``, the ``key`` of what is enqueued and the
+    ``lease`` of what is claimed.
     """
 
     operations: ClassVar[Mapping[str, type[Message[Any]]]] = {}

@@ -6,8 +6,8 @@ Arguments are checked when a message is built. Where a field has the same name a
 
 Source: operations, arguments and defaults are those of Agent Lightning 0.3, except ReleaseAttempt, UpdateManyWorkers,
 NextCompletion, GetCompletionCursor, ExplainRollout, RenewLeases, PublishResources, BeginRun, LeaveRun, EndRun,
-``StartRollout.begun``, ``AddResources.publish``, ``UpdateResources.publish``, the ``key`` of what is enqueued and the ``lease`` of what is
-claimed, which are ours.
+``StartRollout.begun``, ``AddResources.publish``, ``UpdateResources.publish``, the ``key`` of what is
+enqueued and the ``lease`` of what is claimed, which are ours.
 """
 
 from __future__ import annotations

@@ -8,7 +8,18 @@ from typing import Final, Literal, TypeAlias
 
 from lightning_actors.types import AttemptStatus, RolloutConfig
 
-__all__ = ["Act", "AtOperation", "AtTime", "AtTurn", "Blow", "Plan", "PlannedTask", "Script", "draw"]
+__all__ = [
+    "Act",
+    "AtOperation",
+    "AtTime",
+    "AtTurn",
+    "Blow",
+    "Plan",
+    "PlannedFollower",
+    "PlannedTask",
+    "Script",
+    "draw",
+]
 
 Act: TypeAlias = Literal[
     "returns",
@@ -50,6 +61,8 @@ What: TypeAlias = Literal[
     "fail operation",
     "cancel rollout",
     "requeue rollout",
+    "run again what has ended",
+    "look around",
     "interrupt",
     "interrupt again",
     "cancel scope",
@@ -123,6 +136,27 @@ class Blow:
 
 
 @dataclass(frozen=True)
+class PlannedFollower:
+    """Somebody who follows the ends of rollouts.
+
+    Attributes:
+        what: To read them, or to learn from them.
+        sees: The store itself, or the run's view of it for as long as there is one.
+        seconds: How long each takes it.
+        cuts: After how many seconds it is cut off, and goes on from its cursor, each time.
+        fails_at: Learning from the nth fails.
+        feedbacks: How often it is told afterwards what a rollout was worth.
+    """
+
+    what: Literal["reads", "learns"]
+    sees: Literal["the store", "the run's"]
+    seconds: float
+    cuts: tuple[float, ...]
+    fails_at: int | None
+    feedbacks: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """One run."""
 
@@ -138,6 +172,7 @@ class Plan:
     heartbeat_interval: float
     traced: bool
     bad_hook: tuple[Hook, Literal["raises", "is slow", "hangs"], int] | None
+    followers: tuple[PlannedFollower, ...]
 
     def script(self, task: int, attempt: int) -> Script:
         """What the agent does at this attempt, counted from 1."""
@@ -154,6 +189,8 @@ def draw(seed: int) -> Plan:
     if algorithm == "waits for ever":
         end: What = dice.choice(["interrupt", "interrupt again", "cancel scope"])
         blows.append(Blow(AtTime(dice.choice([0.0, 0.5, 5.0, 40.0])), end, 0))
+    blows += _reruns(random.Random(f"reruns {seed}"))  # noqa: S311 - a reproducible plan
+    blows += _looks(random.Random(f"looks {seed}"))  # noqa: S311 - a reproducible plan
     return Plan(
         seed=seed,
         n_workers=dice.randint(1, 4),
@@ -169,6 +206,37 @@ def draw(seed: int) -> Plan:
         bad_hook=(dice.choice(HOOKS), dice.choice(["raises", "is slow", "hangs"]), dice.randint(1, 4))
         if dice.random() < 0.2
         else None,
+        followers=_followers(random.Random(f"followers {seed}")),  # noqa: S311 - a reproducible plan
+    )
+
+
+def _reruns(dice: random.Random) -> list[Blow]:
+    return [
+        Blow(AtTime(dice.choice([0.5, 1.0, 2.0, 4.0])), "run again what has ended", dice.randrange(8))
+        for _ in range(dice.choice([0, 0, 0, 1, 3]))
+    ]
+
+
+def _looks(dice: random.Random) -> list[Blow]:
+    moments: list[When] = [
+        AtTurn(dice.randint(1, 150)),
+        AtTime(dice.choice([0.0, 0.5, 3.0])),
+        AtOperation(dice.choice(OPERATIONS), dice.choice([1, 2]), before=dice.random() < 0.5),
+    ]
+    return [Blow(when, "look around", 0) for when in dice.sample(moments, dice.choice([0, 0, 1, 3]))]
+
+
+def _followers(dice: random.Random) -> tuple[PlannedFollower, ...]:
+    return tuple(
+        PlannedFollower(
+            what=dice.choice(["reads", "learns"]),
+            sees=dice.choice(["the store", "the run's"]),
+            seconds=dice.choice([0.0, 0.0, 0.2, 2.0]),
+            cuts=tuple(dice.choice([0.0, 0.5, 1.0, 3.0]) for _ in range(dice.choice([0, 0, 1, 3]))),
+            fails_at=dice.choice([None, None, 1, 2]),
+            feedbacks=dice.choice([0, 0, 3, 6]),
+        )
+        for _ in range(dice.choice([0, 0, 0, 1, 2]))
     )
 
 

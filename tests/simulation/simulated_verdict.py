@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from simulated_followers import judge_followers
 from simulated_world import AlgorithmError, Call, World
 
 import lightning_actors as agl
@@ -35,6 +36,7 @@ def judge(world: World) -> None:
     _check_calls(world)
     _check_hooks(world)
     _check_nothing_is_kept(world)
+    judge_followers(world)
 
 
 def _check_outcome(world: World) -> None:

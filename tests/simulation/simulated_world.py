@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 from opentelemetry import trace
+from simulated_followers import make_follower
 from simulated_plan import AtOperation, AtTime, AtTurn, Blow, Plan, PlannedTask, Script
 
 import lightning_actors as agl
@@ -23,7 +24,7 @@ from lightning_actors.actors.testkit import InjectedCrash, VirtualClock, crash
 from lightning_actors.errors import InvalidTransition, LightningError, StoreError
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.store.change import Change
-from lightning_actors.store.messages import UpdateAttempt, UpdateRollout
+from lightning_actors.store.messages import ExplainRollout, UpdateAttempt, UpdateRollout
 from lightning_actors.trainer.run import Run
 from lightning_actors.types import Rollout
 
@@ -41,12 +42,19 @@ class AgentError(Exception):
 
 
 class SimulatedStore(InMemoryLightningStore):
-    """Keeps a history of each rollout's statuses, knows who works for it, and has things happen around operations."""
+    """Keeps a history of each rollout's statuses, knows who works for it, and has things happen around operations.
+
+    Attributes:
+        history: The statuses of each rollout, in order.
+        ends: Which rollouts ended, and how, in order; those that ended again are there again.
+        refs: The actors that work for it, by name.
+    """
 
     def __init__(self, clock: VirtualClock, around: Callable[[Message[Any], bool], None]) -> None:
         super().__init__(clock=clock)
         self.around = around
         self.history: dict[str, list[str]] = {}
+        self.ends: list[tuple[str, str]] = []
         self.refs: dict[str, ActorRef[Any]] = {}
 
     def perform(self, message: Message[R]) -> R:
@@ -77,6 +85,8 @@ class SimulatedStore(InMemoryLightningStore):
             history = self.history.setdefault(rollout.rollout_id, [])
             if not history or history[-1] != rollout.status:
                 history.append(rollout.status)
+                if rollout.status in {"succeeded", "failed", "cancelled"}:
+                    self.ends.append((rollout.rollout_id, rollout.status))
         super()._told(change)
 
 
@@ -101,6 +111,7 @@ class World:
     by_hand: set[str] = field(default_factory=set[str])
     requeued: Counter[str] = field(default_factory=Counter[str])
     waiting: int = 0
+    rewards_given: int = 0
     result: agl.RunResult | None = None
     error: Exception | None = None
     left_behind: list[str] = field(default_factory=list[str])
@@ -114,11 +125,17 @@ class World:
         self.seen_store: agl.LightningStore = self.store
         self.run: Run | None = None
         self.is_on = False
+        self.followers = [make_follower(self, one) for one in self.plan.followers]
 
     @property
     def enqueued(self) -> list[str]:
         """What the store has recorded, also where the one who asked for it had gone by then."""
         return list(self.store.history)
+
+    def next_reward(self) -> float:
+        """A reward that nobody has given yet."""
+        self.rewards_given += 1
+        return 100.0 + self.rewards_given
 
     # ── the run ──
 
@@ -129,9 +146,17 @@ class World:
             for blow in self.plan.blows:
                 if not isinstance(blow.when, AtOperation):
                     group.start_soon(self._strike_later, blow)
+            self._start_followers(group, self.store, "the store")
             await self._train(group)
             group.cancel_scope.cancel()
         self.released.set()
+        for follower in self.followers:
+            await follower.read_rest()
+
+    def _start_followers(self, group: anyio.abc.TaskGroup, store: agl.LightningStore, sees: str) -> None:
+        for follower in self.followers:
+            if follower.plan.sees == sees:
+                group.start_soon(follower.live, store)
 
     async def _train(self, group: anyio.abc.TaskGroup) -> None:
         plan = self.plan
@@ -173,6 +198,7 @@ class World:
         @agl.algo
         async def algorithm(store: agl.LightningStore) -> None:
             self.seen_store = store
+            self._start_followers(group, store, "the run's")
             for number, task in sorted(enumerate(plan.tasks), key=lambda pair: pair[1].at):
                 await self._enqueue(store, number, task)
                 self.waiting += 1
@@ -299,14 +325,27 @@ class World:
             self._crash(self._victim(blow, message))
         elif what == "fail operation":
             raise StoreError("the disk is full")
-        elif what.endswith("rollout") and self.enqueued:
-            rollout_id = self.enqueued[blow.index % len(self.enqueued)]
-            self._set_status(rollout_id, "cancelled" if what == "cancel rollout" else "queuing")
+        elif what == "run again what has ended":
+            ended = [rollout_id for rollout_id, _ in self.store.ends]
+            self._set_one(ended, blow.index, "queuing")
+        elif what.endswith("rollout"):
+            self._set_one(self.enqueued, blow.index, "cancelled" if what == "cancel rollout" else "queuing")
+        elif what == "look around":
+            self._look_around()
         if what.startswith("interrupt"):
             self.run.close()
             self.run.interrupt()
         if what in {"interrupt again", "cancel scope"}:
             self.scope.cancel()
+
+    def _look_around(self) -> None:
+        """What everybody is doing and why nothing has ended, in words: it must be there, and change nothing."""
+        assert self.run is not None
+        assert str(self.run.view.tree())
+        self.is_on = False
+        for rollout_id in self.enqueued:
+            assert rollout_id in str(self.store.perform(ExplainRollout(rollout_id)))
+        self.is_on = True
 
     def _victim(self, blow: Blow, message: Message[Any] | None) -> ActorRef[Any] | None:
         """Whom a blow hits; nobody, as long as that actor has not been met."""
@@ -330,6 +369,10 @@ class World:
     def _crash(self, ref: ActorRef[Any] | None) -> None:
         if ref is not None:
             crash(ref, InjectedCrash("by plan"))
+
+    def _set_one(self, rollout_ids: list[str], index: int, status: Any) -> None:
+        if rollout_ids:
+            self._set_status(rollout_ids[index % len(rollout_ids)], status)
 
     def _set_status(self, rollout_id: str, status: Any) -> None:
         """Change a rollout by hand, in the middle of whatever is going on."""

@@ -80,7 +80,14 @@ def test_a_seed_is_a_run() -> None:
         world = simulate(seed, backend)
         names = {id_: number for number, id_ in enumerate(world.enqueued)}
         calls = [(names[call.rollout_id], call.script, call.ended) for call in world.calls]
-        return [calls, world.struck, world.clock.monotonic(), [world.store.history[id_] for id_ in world.enqueued]]
+        seen = [[(names[end.rollout_id], end.status) for end in follower.seen] for follower in world.followers]
+        return [
+            calls,
+            seen,
+            world.struck,
+            world.clock.monotonic(),
+            [world.store.history[id_] for id_ in world.enqueued],
+        ]
 
     for seed in range(20):
         assert told(seed, "asyncio") == told(seed, "asyncio")
