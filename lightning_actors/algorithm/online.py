@@ -21,7 +21,8 @@ from typing import Any, Final, Self
 
 import anyio
 
-from lightning_actors.actors import ActorRef, ChildSpec, Supervisor
+from lightning_actors.actors import ActorRef, ChildSpec, DeadLetter, Supervisor
+from lightning_actors.actors.dead_letter import log_dead_letter
 from lightning_actors.algorithm.assignment import Assignment
 from lightning_actors.algorithm.base import Algorithm
 from lightning_actors.algorithm.learner import Conclude, Experience, LearnerActor, TakeFeedback, TakeLeave
@@ -152,7 +153,7 @@ class OnlineAlgorithm(Algorithm):
             self._cursor = await store.get_completion_cursor() if isinstance(after, Unset) else after
             rollouts = store.completions(self._cursor)
             await store.next_completion(self._cursor, timeout=0.0)  # a cursor of another store is an error here
-            async with Supervisor(name="online", clock=store.clock) as supervisor:
+            async with Supervisor(name="online", clock=store.clock, dead_letters=_log_unless_learned) as supervisor:
                 learner = await supervisor.start(self._learner(store, rollouts, failures.append))
                 try:
                     yield self
@@ -281,6 +282,12 @@ class OnlineAlgorithm(Algorithm):
 
     def _n_workers(self) -> int:
         return 0 if self._trainer_ref is None else getattr(self._trainer_ref(), "n_workers", 0)
+
+
+def _log_unless_learned(letter: DeadLetter) -> None:
+    """What was learned is learned, though nobody waits for it any more; an error is told."""
+    if letter.reason != "undelivered" or letter.error is not None:
+        log_dead_letter(letter)
 
 
 async def _take_leave(learner: ActorRef[LearnerActor]) -> None:

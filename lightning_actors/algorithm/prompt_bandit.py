@@ -64,7 +64,7 @@ class PromptBandit(OnlineAlgorithm):
     Args:
         prompts: The prompts to choose from, at least two. Text is an f-string template.
         resource_name: Under which name they are published. None: the name of the first PromptTemplate among the
-            latest resources, else ``main_prompt``.
+            initial resources, or else the latest, or else ``main_prompt``.
         prior: Alpha and beta of the Beta distribution that each prompt begins with; (1, 1) is any mean alike.
         reward_range: The worst and the best reward. A reward between them counts as that part of a full one; any other
             is an error.
@@ -178,8 +178,8 @@ class PromptBandit(OnlineAlgorithm):
 
     async def _found_name(self) -> str:
         latest = await self.get_store().get_latest_resources()
-        resources = (self.get_initial_resources() or {}) if latest is None else latest.resources
-        return next((name for name, each in resources.items() if isinstance(each, PromptTemplate)), _DEFAULT_NAME)
+        resources = [*(self.get_initial_resources() or {}).items(), *(latest.resources if latest else {}).items()]
+        return next((name for name, each in resources if isinstance(each, PromptTemplate)), _DEFAULT_NAME)
 
     async def _publish(self, tally: Tally) -> None:
         await self.publish({self._name: tally.prompt})

@@ -76,7 +76,6 @@ class Trials:
     failed: int = 0
     without_reward: int = 0
     _ids: dict[Candidate, str] = field(default_factory=dict[Candidate, str])
-    _published: Candidate | None = None
 
     def __post_init__(self) -> None:
         prompts = ((name, each) for name, each in self.resources.items() if isinstance(each, PromptTemplate))
@@ -91,12 +90,9 @@ class Trials:
         return PromptTemplate(template=candidate.text, engine="f-string")
 
     async def publish(self, candidate: Candidate) -> str:
-        """Make a candidate the store's latest resource."""
-        resources_id = self._ids[candidate]
-        if candidate != self._published:
-            await self.store.update_resources(resources_id, self._with(candidate))
-            self._published = candidate
-        return resources_id
+        """Make a candidate the store's latest resource, beside those of other names."""
+        prompt: NamedResources = {self.name: self.prompt(candidate)}
+        return (await self.store.publish_resources(prompt, initial=self.resources)).resources_id
 
     async def run(
         self, stage: str, mode: RolloutMode, candidates: Sequence[Candidate], tasks: Sequence[Any]

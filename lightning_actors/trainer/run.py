@@ -53,7 +53,7 @@ class Run:
         algorithm: Everything set but its store.
         n_workers: How many runners.
         max_rollouts: How many rollouts each runner takes at most; None for no limit.
-        initial_resources: Made the latest before the algorithm begins.
+        initial_resources: Published before the algorithm begins, beside what the store has under other names.
         grace: Seconds that rollouts under way have when the run ends.
         heartbeat_interval: Seconds between heartbeats; 0 for none.
         finished: Called with every execution that ends.
@@ -114,7 +114,7 @@ class Run:
         store, rig = self._rig.store, self._rig
         await self.census.begin()
         if self._initial is not None:
-            await store.add_resources(self._initial)
+            await store.publish_resources(self._initial)
         claims = LostClaims(store, rig.clock)
         try:
             async with Supervisor(name="trainer", clock=rig.clock, dead_letters=claims) as supervisor:

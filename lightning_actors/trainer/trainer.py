@@ -55,7 +55,7 @@ class Trainer:
         n_workers: How many rollouts run at once; 1 by default. Thousands are fine.
         n_runners: The later name of ``n_workers``.
         max_rollouts: How many rollouts each runner takes at most; None for no limit.
-        initial_resources: Resources by name, the latest in the store before the first task.
+        initial_resources: Resources by name, published before the first task beside those of other names.
         tracer: Records the rollouts; OtelTracer by default.
         adapter: Given to the algorithm, which turns spans into what it learns from with it; TracerTraceToTriplet by
             default, and a dict without ``type`` holds its options.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -281,6 +282,59 @@ async def test_feedback_that_is_being_learned_from_when_the_time_is_over_says_th
     assert isinstance(cut, NotLearning)
     assert cut.kept
     assert "which the store has kept" in str(cut)
+
+
+async def test_what_was_learned_for_nobody_any_more_is_no_dead_letter(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lightning_actors.algorithm.online._PARTING_SECONDS", 0.01)
+    gate, begun = Gate(), anyio.Event()
+
+    async def insist(diary: Diary, experience: Experience) -> None:
+        begun.set()
+        if experience.reward == 1.0:
+            await gate(diary, experience)
+        elif experience.task == "last":
+            with suppress(anyio.get_cancelled_exc_class()):
+                await anyio.sleep_forever()  # it takes being cut short for a hint to finish
+
+    store, diary = InMemoryLightningStore(), Diary(insist)
+    async with stepping(store) as runner:
+        async with diary.learning(store):
+            done = await runner.step("first")
+            await diary.until(1)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(diary.feedback, done.rollout_id, 1.0)
+                await gate.begun.wait()
+                tasks.cancel_scope.cancel()
+            gate.go_on.set()
+            await diary.until(2)
+            begun = anyio.Event()
+            await runner.step("last")
+            await begun.wait()
+        assert diary.tasks == ["first", "first", "last"]
+        async with diary.learning(store, after=diary.cursor):
+            await settle()
+    assert diary.tasks == ["first", "first", "last"], "its end was noted"
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["learning_cut_short"]
+
+
+async def test_an_error_that_nobody_waits_for_any_more_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    gate.error = Unteachable("told to nobody")
+    store, diary = InMemoryLightningStore(), Diary()
+    async with stepping(store) as runner, diary.learning(store):
+        done = await runner.step("a")
+        await diary.until(1)
+        diary._act = gate
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(diary.feedback, done.rollout_id, 1.0)
+            await gate.begun.wait()
+            tasks.cancel_scope.cancel()
+        gate.go_on.set()
+        await settle()
+    (record,) = caplog.records
+    assert "told to nobody" in record.getMessage()
 
 
 async def test_feedback_of_many_who_give_it_while_the_block_is_left_is_learned_from_or_refused() -> None:

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from lightning_actors.actors.testkit import settle
-from lightning_actors.algorithm import Experience, OnlineAlgorithm, PromptBandit
+from lightning_actors.algorithm import Experience, OnlineAlgorithm, PromptBandit, PromptSearch
 from lightning_actors.litagent import rollout
 from lightning_actors.runner import LitAgentRunner
 from lightning_actors.store import InMemoryLightningStore
@@ -44,8 +44,8 @@ class Counter(OnlineAlgorithm):
     async def learn(self, experience: Experience) -> None:
         update = await self.get_store().get_resources_by_id(str(experience.resources_id))
         assert update is not None
-        version: Any = update.resources["version"]
-        self.seen.append(version.number)
+        version: Any = update.resources.get("version")
+        self.seen.append(-2 if version is None else version.number)
         await self.publish({"version": Version(number=len(self.seen))})
 
 
@@ -205,6 +205,50 @@ async def test_two_trainers_on_one_store_each_learn_from_what_both_run() -> None
     latest = await store.get_latest_resources()
     assert latest is not None
     assert set(latest.resources) == {"tone", "size"}
+
+
+async def test_a_trainer_that_starts_takes_no_name_from_another(caplog: pytest.LogCaptureFixture) -> None:
+    store, begun = InMemoryLightningStore(), anyio.Event()
+
+    @rollout
+    async def tone_alone(task: Any, tone: PromptTemplate) -> float:
+        begun.set()
+        await anyio.lowlevel.checkpoint()
+        return float(tone.template == "kind")
+
+    tone = PromptBandit(["kind", "stern"], resource_name="tone")
+    counter = Counter()
+    async with anyio.create_task_group() as tasks:
+        first = Trainer(algorithm=tone, tracer=DummyTracer(), store=store, n_workers=2)
+        tasks.start_soon(first.fit_async, tone_alone, range(60))
+        await begun.wait()
+        second = Trainer(
+            algorithm=counter, tracer=DummyTracer(), store=store, initial_resources={"version": Version(number=-1)}
+        )
+        await second.fit_async(tone_alone, range(20))
+    assert not [record for record in caplog.records if "prompt_of_others" in record.getMessage()]
+    assert {one.status for one in await store.query_rollouts()} == {"succeeded"}
+    assert tone.ignored == 0
+
+
+async def test_a_search_for_a_prompt_leaves_a_bandit_its_own() -> None:
+    store, begun = InMemoryLightningStore(), anyio.Event()
+
+    @rollout
+    async def searched(task: Any, prompt_template: PromptTemplate) -> float:
+        begun.set()
+        await anyio.lowlevel.checkpoint()
+        return float(prompt_template.template.startswith("do"))
+
+    bandit = PromptBandit(["kind", "stern"], resource_name="tone")
+    search = PromptSearch(instructions=["do", "say"], templates=["{instruction} {x}"], rounds=2, budget=20)
+    async with bandit.learning(store):
+        trainer = Trainer(algorithm=search, tracer=DummyTracer(), store=store, n_workers=2)
+        await trainer.fit_async(searched, [{"x": number} for number in range(5)])
+        latest = await store.get_latest_resources()
+    assert latest is not None
+    assert latest.resources == {"tone": bandit.current_prompt, search.result.resource_name: search.result.prompt}
+    assert search.result.resources_id == latest.resources_id
 
 
 async def test_learners_that_publish_at_once_undo_nothing_of_each_other() -> None:

@@ -224,6 +224,14 @@ async def test_it_takes_the_place_of_the_prompt_that_is_there() -> None:
     assert latest.resources["question_prompt"] == bandit.current_prompt
 
 
+async def test_the_initial_prompt_comes_before_what_another_run_has_left() -> None:
+    bandit = PromptBandit(["a", "b"])
+    bandit.set_initial_resources({"question_prompt": prompt("first")})
+    async with learning(bandit, other_prompt=prompt("left")) as store:
+        assert await latest_prompt(store, "question_prompt") == bandit.current_prompt
+        assert await latest_prompt(store, "other_prompt") == prompt("left")
+
+
 async def test_a_name_can_be_chosen() -> None:
     bandit = PromptBandit(["a", "b"], resource_name="style")
     async with learning(bandit, main_prompt=prompt("first")) as store:
