@@ -155,7 +155,7 @@ class Learner(Follower):
             await self.world.clock.sleep(self.plan.seconds)
         if self.began == self.plan.fails_at:
             raise LearnError
-        self.rewards.add(experience.reward)
+        self.rewards.update(agl.get_reward_value(span) for span in experience.spans)
         self.seen.append(End(experience.rollout.rollout_id, experience.rollout.status))
 
     async def _give_feedback(self, number: int) -> None:
