@@ -2,7 +2,7 @@
 
 The files, lowest first; each imports only from what stands before it:
 clock, status, turn, holding, ask, message, dead_letter, mailbox, handlers, ref, tree, request, batch, actor, child,
-ending, crew, desk, incarnation, cell, hosted, supervisor, subtree, testkit.seeded_loop, testkit.idle,
+ending, plain_group, crew, desk, incarnation, cell, hosted, supervisor, subtree, testkit.seeded_loop, testkit.idle,
 testkit.autojump, testkit.virtual_clock, testkit.dead_letter_box, testkit.left_running, testkit.probe, testkit.faults,
 testkit.schedule, testkit.
 """

@@ -122,7 +122,7 @@ class Cell:
     def _holds(self) -> tuple[Held, ...]:
         try:
             return tuple(self.incarnation.actor.holding())
-        except Exception as error:  # noqa: BLE001  # the boundary to an actor that others must be seen beside
+        except BaseException as error:  # noqa: BLE001  # the boundary to an actor that others must be seen beside
             return (Held("holding()", f"raised {error!r}", 0.0),)
 
     def record_restart(self, cause: BaseException | None) -> int:
@@ -220,7 +220,7 @@ class Cell:
             self.status.enter("starting")
             try:
                 self.incarnation = self._incarnate(self._make_actor())
-            except Exception as error:  # noqa: BLE001  # a factory that raises has crashed its actor
+            except BaseException as error:  # noqa: BLE001  # a factory that raises has crashed its actor
                 ending = Ending("crashed", error)
             else:
                 return True

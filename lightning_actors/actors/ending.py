@@ -10,7 +10,7 @@ import anyio
 
 from lightning_actors.errors import ActorError
 
-__all__ = ["Crash", "Ending", "is_cancelled", "tell_apart"]
+__all__ = ["Crash", "Ending", "is_cancelled", "tell_apart", "tells_only_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +62,8 @@ def tell_apart(error: BaseException, actor: str) -> BaseException:
     )
     foreign.__cause__ = error
     return foreign
+
+
+def tells_only_of(error: BaseException | None, failure: BaseException | None) -> bool:
+    """Whether an error that leaves a block says no more than that an actor in it is gone, for this failure."""
+    return failure is not None and isinstance(error, ActorError) and error.__cause__ is failure

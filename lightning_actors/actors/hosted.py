@@ -13,7 +13,7 @@ from lightning_actors.actors.cell import Cell
 from lightning_actors.actors.child import ChildSpec
 from lightning_actors.actors.clock import Clock, SystemClock
 from lightning_actors.actors.dead_letter import DeadLetters, log_dead_letter
-from lightning_actors.actors.ending import Ending
+from lightning_actors.actors.ending import Ending, tells_only_of
 from lightning_actors.actors.ref import ActorRef
 from lightning_actors.actors.tree import ActorTree
 from lightning_actors.log import get_logger
@@ -63,7 +63,8 @@ class Hosted(Generic[A]):
             cell.cut()
         await self.task_group.__aexit__(None, None, None)
         error = cell.start_error or cell.error
-        if exc is None and error is not None:
+        if error is not None and (exc is None or tells_only_of(exc, error)):
+            error.__suppress_context__ = True
             raise error
 
     def incarnation_ended(self, cell: Cell, ending: Ending) -> float | None:  # a Host is asked with both

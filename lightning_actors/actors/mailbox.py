@@ -298,7 +298,7 @@ class Mailbox:
         """Hand over a dead letter. A callback that raises is logged: it must not take the actor down."""
         try:
             self.dead_letters(letter)
-        except Exception:  # the boundary to the user's callback
+        except BaseException:  # the boundary to the user's callback
             log.exception("dead_letters_callback_failed", actor=self.name)
 
     # ── the asks' side ──

@@ -30,7 +30,7 @@ from lightning_actors.actors.cell import Cell
 from lightning_actors.actors.child import Backoff, ChildSpec
 from lightning_actors.actors.clock import Clock, SystemClock
 from lightning_actors.actors.dead_letter import DeadLetter, DeadLetters, log_dead_letter
-from lightning_actors.actors.ending import Ending
+from lightning_actors.actors.ending import Ending, tells_only_of
 from lightning_actors.actors.ref import ActorRef
 from lightning_actors.actors.tree import ActorTree
 from lightning_actors.errors import ActorError, ActorStopped, RestartLimitExceeded
@@ -123,7 +123,7 @@ class Supervisor:
         else:
             self.task_group.cancel_scope.cancel()
         await self.task_group.__aexit__(None, None, None)
-        if self._failure is not None and (exc is None or is_ours):
+        if self._failure is not None and (exc is None or is_ours or tells_only_of(exc, self._failure)):
             self._failure.__suppress_context__ = True
             raise self._failure
 
@@ -161,7 +161,10 @@ class Supervisor:
         """
         spec = cast("ChildSpec[A]", child) if isinstance(child, ChildSpec) else self._spec_of(child, options)
         if self._state != "open":
-            raise ActorStopped(f"supervisor {self.name!r} is not running and starts no {spec.name!r}", actor=self.name)
+            stopped = ActorStopped(
+                f"supervisor {self.name!r} is not running and starts no {spec.name!r}", actor=self.name
+            )
+            raise stopped from self._failure
         if spec.name in self._cells:
             raise ValueError(f"supervisor {self.name!r} has a child {spec.name!r} already: give this one another name")
         cell = Cell(self, spec, self._letters)

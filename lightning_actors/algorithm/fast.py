@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 
 import anyio
 
+from lightning_actors.actors.plain_group import PlainTaskGroup
 from lightning_actors.algorithm.base import Algorithm
 from lightning_actors.algorithm.tasks import task_at
 from lightning_actors.emitter import find_final_reward
@@ -79,6 +80,7 @@ class Baseline(FastAlgorithm):
 
         Raises:
             Exception: What a dataset raised, once the rollouts begun before have ended.
+            BaseException: What it raised that is no Exception, such as SystemExit, at once.
         """
         given: list[tuple[RolloutMode, Dataset[Any] | None]] = [("train", train_dataset), ("val", val_dataset)]
         datasets: list[_Split] = [(mode, tasks) for mode, tasks in given if tasks is not None and len(tasks) > 0]
@@ -118,7 +120,7 @@ class _Stream:
     failure: Exception | None = None
 
     async def run(self, tasks: Iterator[_Task]) -> None:
-        async with anyio.create_task_group() as followers:
+        async with PlainTaskGroup() as followers:
             try:
                 while self.failure is None and (task := next(tasks, None)) is not None:
                     await self._room()

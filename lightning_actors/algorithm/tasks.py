@@ -21,10 +21,10 @@ def task_at(dataset: Dataset[T], index: int, name: str) -> T:
         name: What to call the dataset in a note, e.g. "train".
 
     Raises:
-        Exception: What the dataset raised, with a note that says where.
+        BaseException: What the dataset raised, with a note that says where.
     """
     try:
         return dataset[index]
-    except Exception as error:
+    except BaseException as error:
         note(error, f"raised by the {name} dataset at index {index}")
         raise

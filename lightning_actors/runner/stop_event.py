@@ -8,8 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
-
+from lightning_actors.actors.plain_group import PlainTaskGroup
 from lightning_actors.detached import DaemonThreads
 from lightning_actors.errors import ConfigError
 
@@ -42,26 +41,15 @@ async def when_set(event: Any, act: Callable[[], Awaitable[object]]) -> AsyncGen
     if event is None:
         yield
         return
-    failure: BaseException | None = None
 
     async def watch() -> None:
-        nonlocal failure
-        try:
-            await _set(event)
-            await act()
-        except Exception as error:  # noqa: BLE001 - raised outside the group, so that no ExceptionGroup wraps it
-            failure = error
-            tasks.cancel_scope.cancel()
+        await _set(event)
+        await act()
 
-    async with anyio.create_task_group() as tasks:
+    async with PlainTaskGroup() as tasks:
         tasks.start_soon(watch)
-        try:
-            yield
-        except BaseException as error:  # noqa: BLE001 - raised outside the group, so that no ExceptionGroup wraps it
-            failure = failure or error
+        yield
         tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
 
 
 async def _set(event: Any) -> None:

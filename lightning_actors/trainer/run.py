@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 
 from lightning_actors.actors import ChildSpec, Supervisor
+from lightning_actors.actors.plain_group import PlainTaskGroup
 from lightning_actors.algorithm import Algorithm
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.errors import RunnerError, SpansEvicted
@@ -178,7 +179,7 @@ class Run:
         )
 
     async def _until_ended(self, supervisor: Supervisor) -> None:
-        async with anyio.create_task_group() as tasks:
+        async with PlainTaskGroup() as tasks:
             tasks.start_soon(self._stop_when_interrupted, supervisor)
             tasks.start_soon(self._stop_when_nobody_is_left, supervisor)
             await supervisor.wait()

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 import anyio
 import pytest
 
-from lightning_actors.actors import Actor, ActorRef, ChildSpec, DeadLetter, Message, Supervisor, handles, hosted
+from lightning_actors.actors import Actor, ActorRef, ChildSpec, DeadLetter, Held, Message, Supervisor, handles, hosted
 from lightning_actors.actors.hosted import Hosted
 from lightning_actors.actors.testkit import VirtualClock, settle
 from lightning_actors.errors import ActorStopped
@@ -27,10 +29,19 @@ class Hold(Message[None]):
     gate: anyio.Event
 
 
+@dataclass(frozen=True)
+class Break(Message[None]):
+    error: BaseException
+
+
 class Child(Actor):
     @handles(Fail)
     def fail(self, message: Fail) -> None:
         raise OSError("of the child")
+
+    @handles(Break)
+    def shatter(self, message: Break) -> None:
+        raise message.error
 
     @handles(Hold)
     async def hold(self, message: Hold) -> None:
@@ -117,6 +128,89 @@ async def test_promise_9_what_is_no_exception_leaves_the_block_as_it_is_and_at_o
                 await settle()
                 raise error
     assert len(outcomes) == 1
+
+
+@KINDS
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()], ids=repr)
+async def test_promise_9_what_broke_the_actor_leaves_the_block_that_was_told_of_its_crash(
+    kind: str, error: BaseException
+):
+    with pytest.raises(type(error)) as caught:
+        async with host(kind) as child:
+            await child.ask(Break(error))
+    assert caught.value is error
+
+
+@KINDS
+async def test_promise_9_a_block_that_asked_an_actor_which_had_crashed_leaves_with_what_it_crashed_with(kind: str):
+    with pytest.raises(OSError, match="of the child"):
+        async with host(kind) as child:
+            await child.tell(Fail())
+            await child.ask(Hold(anyio.Event()))
+
+
+async def test_promise_9_a_block_that_starts_a_child_after_the_failure_leaves_with_the_failure():
+    with pytest.raises(OSError, match="of the child"):
+        async with Supervisor() as supervisor:
+            child = await supervisor.start(ChildSpec("child", Child, restart="temporary", significant=True))
+            await child.tell(Fail())
+            with anyio.CancelScope(shield=True):
+                await child.wait_stopped()
+                await supervisor.start(ChildSpec("another", Child))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()], ids=repr)
+async def test_promise_9_a_factory_that_fails_at_the_restart_leaves_as_it_is(error: BaseException):
+    made: list[Child] = []
+
+    def make() -> Child:
+        if made:
+            raise error
+        made.append(Child())
+        return made[0]
+
+    clock, letters = VirtualClock(), list[DeadLetter]()
+    with pytest.raises(type(error)) as caught:
+        async with clock.autojump(), Supervisor(clock=clock, dead_letters=letters.append) as supervisor:
+            child = await supervisor.start(ChildSpec("child", make))
+            await child.tell(Fail())
+            await supervisor.wait()
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("error", [ValueError("of the callback"), SystemExit(3)], ids=repr)
+async def test_promise_9_a_dead_letter_callback_that_raises_takes_nobody_down(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+):
+    def refuse(letter: DeadLetter) -> None:
+        raise error
+
+    clock = VirtualClock()
+    async with clock.autojump(), Supervisor(clock=clock, dead_letters=refuse) as supervisor:
+        child = await supervisor.start(ChildSpec("child", Child))
+        await child.tell(Fail())
+        gate = anyio.Event()
+        gate.set()
+        await child.ask(Hold(gate))
+    assert "dead_letters_callback_failed" in caplog.text
+
+
+class Mute(Child):
+    def holding(self) -> Sequence[Held]:
+        raise SystemExit(3)
+
+
+async def test_promise_9_an_actor_that_cannot_say_what_it_holds_does_not_end_a_stop_that_takes_too_long():
+    clock = VirtualClock()
+    async with clock.autojump(), anyio.create_task_group() as group, Supervisor(clock=clock) as supervisor:
+        child = await supervisor.start(Mute)
+        group.start_soon(_ignore_stop, child)
+        await settle()
+
+
+async def _ignore_stop(child: ActorRef[Mute]) -> None:
+    with suppress(ActorStopped):
+        await child.ask(Hold(anyio.Event()))
 
 
 async def test_promise_9_a_failing_start_leaves_as_it_is():

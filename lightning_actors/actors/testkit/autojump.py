@@ -8,6 +8,7 @@ from typing import Protocol
 
 import anyio
 
+from lightning_actors.actors.plain_group import PlainTaskGroup
 from lightning_actors.actors.testkit.idle import until_idle
 
 __all__ = ["Stuck", "autojumping"]
@@ -36,10 +37,8 @@ async def autojumping(clock: _Jumping, stuck_seconds: float) -> AsyncGenerator[N
     Raises:
         Stuck: Everybody has waited for ``stuck_seconds`` of the machine's own time, and nothing is due.
     """
-    failure: BaseException | None = None
 
     async def jump() -> None:
-        nonlocal failure
         while True:
             await until_idle()
             if clock.advance_to_next():
@@ -47,19 +46,12 @@ async def autojumping(clock: _Jumping, stuck_seconds: float) -> AsyncGenerator[N
             with anyio.move_on_after(stuck_seconds) as scope:
                 await clock.until_asked()
             if scope.cancelled_caught:
-                failure = Stuck(_who_waits(stuck_seconds))
-                group.cancel_scope.cancel()
-                return
+                raise Stuck(_who_waits(stuck_seconds))
 
-    async with anyio.create_task_group() as group:
+    async with PlainTaskGroup() as group:
         group.start_soon(jump, name="autojump")
-        try:
-            yield
-        except BaseException as error:  # noqa: BLE001 - raised outside the group, so that no ExceptionGroup wraps it
-            failure = failure or error
+        yield
         group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
 
 
 def _who_waits(seconds: float) -> str:
