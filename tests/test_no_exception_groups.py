@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -15,6 +16,7 @@ import pytest
 
 import lightning_actors as agl
 from lightning_actors.algorithm import Experience, OnlineAlgorithm
+from lightning_actors.errors import NotLearning
 from lightning_actors.store import InMemoryLightningStore, LightningStore
 from lightning_actors.types import Span
 
@@ -152,7 +154,7 @@ class Learner(OnlineAlgorithm):
     async def conclude(self) -> None:
         self.reach("conclude")
 
-    def check_feedback(self, reward: float) -> None:
+    def check_feedback(self, rollout: agl.Rollout, reward: float) -> None:
         self.reach("check_feedback")
 
 
@@ -160,8 +162,8 @@ async def learn(where: str, act: Raise) -> None:
     learner, store, runner = Learner(where, act), InMemoryLightningStore(), agl.LitAgentRunner[Any](agl.DummyTracer())
     async with runner.run_context(agent=agent, store=store), learner.learning(store):
         rollout = await runner.step("task")
-        await learner.feedback(rollout.rollout_id, 0.5)
-        await anyio.sleep_forever()
+        with suppress(NotLearning):  # what ended the learning is raised where the block is left
+            await learner.feedback(rollout.rollout_id, 0.5)
 
 
 class Event:

@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 
 import anyio
 
-from lightning_actors.actors import ActorRef, ChildSpec, DeadLetter, Supervisor
+from lightning_actors.actors import ActorRef, ChildSpec, Clock, DeadLetter, Supervisor
 from lightning_actors.actors.dead_letter import log_dead_letter
 from lightning_actors.algorithm.assignment import Assignment
 from lightning_actors.algorithm.base import Algorithm
@@ -160,7 +160,7 @@ class OnlineAlgorithm(Algorithm):
                 except Exception as error:  # noqa: BLE001 - boundary: the user's block; raised below
                     left_by = error
                 self._actor = None
-                await _take_leave(learner)
+                await _take_leave(learner, store.clock)
         except Exception as failure:  # noqa: BLE001 - raised below
             failures.insert(0, failure)
         finally:
@@ -290,9 +290,9 @@ def _log_unless_learned(letter: DeadLetter) -> None:
         log_dead_letter(letter)
 
 
-async def _take_leave(learner: ActorRef[LearnerActor]) -> None:
+async def _take_leave(learner: ActorRef[LearnerActor], clock: Clock) -> None:
     """Wait until a learner has taken in what came before, or for five seconds."""
-    with anyio.move_on_after(_PARTING_SECONDS) as scope, suppress(ActorStopped):  # it may have ended by itself
+    with clock.move_on_after(_PARTING_SECONDS) as scope, suppress(ActorStopped):  # it may have ended by itself
         await learner.ask(TakeLeave())
     if scope.cancelled_caught:
         log.warning("learning_cut_short", learner=learner.name, seconds=_PARTING_SECONDS)

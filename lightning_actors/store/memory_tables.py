@@ -65,7 +65,7 @@ class MemoryTables:
         if change.sequences or change.keys:
             self._sequences.update(change.sequences)
             self._ids_by_key.update(change.keys)
-        if change.resources or change.remembered or change.runs or change.ended_runs:
+        if change.resources or change.latest_resources_id or change.remembered or change.runs or change.ended_runs:
             self._put_what_is_rare(change)
         if change.spans:
             self._put_spans(change.spans, sizes)

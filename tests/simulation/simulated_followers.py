@@ -149,7 +149,7 @@ class Learner(Follower):
     async def _learn_from(self, experience: Experience) -> None:
         self.began += 1
         if self.began % 3 == 0:
-            await self.algorithm.publish({"prompt": TEMPLATE}, resources_id="rs-learned")
+            await self.algorithm.publish({"prompt": TEMPLATE})
         await checkpoint()
         if self.plan.seconds:
             await self.world.clock.sleep(self.plan.seconds)
