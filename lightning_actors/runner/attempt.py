@@ -353,10 +353,13 @@ class AttemptRun:
         if traced is not None:
             failure = self._failure()
             traced.close(failure)
-            await traced.write_rest(failure)
+            try:
+                await traced.write_rest(failure)
+            except BaseException as raised:  # noqa: BLE001 - boundary: the store; its Exceptions are noted on the failure
+                await self._abandon(raised, raised)
+                return
         if self._is_cut:
-            told = await self._verdict.abandon(self._owner.crash)
-            self._over(self._concluded(self._verdict.error) if told else None, None)
+            await self._abandon(self._owner.crash, None)
         else:
             await self._report(self._failure())
 
@@ -371,14 +374,14 @@ class AttemptRun:
         """Write the rest of the spans when that is possible, and report."""
         try:
             await cast("TraceContext", self._traced).write_rest(error)
-        except Exception as failure:  # noqa: BLE001 - boundary: the store; the attempt fails with its error
+        except BaseException as failure:  # noqa: BLE001 - boundary: the store; the attempt fails with its error
             error = error or failure
         await self._report(error)
 
     async def _report(self, error: BaseException | None) -> None:
         try:
             await self._verdict.report(error, self._notes)
-        except Exception as raised:  # noqa: BLE001 - boundary: the store
+        except BaseException as raised:  # noqa: BLE001 - boundary: the store
             await self._give_up(raised)
         else:
             self._over(self._concluded(error), None)
@@ -388,23 +391,35 @@ class AttemptRun:
         traced = self._traced
         if traced is not None:
             traced.close(raised)
-        told = await self._verdict.abandon(raised)
-        self._over(self._concluded(self._verdict.error) if told else None, raised)
+        await self._abandon(raised, raised)
+
+    async def _abandon(self, crash: BaseException | None, failure: BaseException | None) -> None:
+        """Say in the store what becomes of an attempt that is not run to its end; then it is over, whatever happens.
+
+        Args:
+            crash: What the runner crashed with, or None for an orderly end.
+            failure: What is told to the runner.
+        """
+        execution: Execution | None = None
+        try:
+            if await self._verdict.abandon(crash):
+                execution = self._concluded(self._verdict.error)
+        except BaseException as error:  # noqa: BLE001 - boundary: a store of the user's own
+            failure = failure or error
+        self._over(execution, failure)
 
     # ── in a task of the attempt's own ──
 
     async def _run_in_task(self, scope: anyio.CancelScope) -> None:
         execution: Execution | None = None
-        failure: BaseException | None = None
         with scope:
             try:
                 execution = await self._executed()
             except BaseException as raised:  # noqa: BLE001 - boundary: what is raised here is told to the runner
-                is_ours = _is_ours(raised)
-                if await self._verdict.abandon(self._owner.crash if is_ours else raised):
-                    execution = self._concluded(self._verdict.error)
-                failure = None if is_ours else raised
-        self._over(execution, failure)
+                failure = None if _is_ours(raised) else raised
+                await self._abandon(self._owner.crash if failure is None else failure, failure)
+                return
+        self._over(execution, None)
 
     async def _executed(self) -> Execution:
         if self._is_cut:  # before it began
