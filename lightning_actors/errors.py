@@ -11,6 +11,7 @@ LightningError
 ├── StoreError
 │   ├── AttemptNotFound         (also ValueError)
 │   ├── InvalidTransition       (also ValueError) an ended rollout or attempt does not change
+│   ├── NumberReused            (also ValueError) what is asked again is not what was asked before
 │   ├── ReplyForgotten          what was asked again was answered too long ago
 │   ├── ResourcesNotFound       (also ValueError)
 │   ├── RolloutNotEnded         (also ValueError) what was asked belongs to a rollout that has ended
@@ -54,6 +55,7 @@ __all__ = [
     "MissingPlaceholder",
     "MissingResource",
     "NotLearning",
+    "NumberReused",
     "ReplyForgotten",
     "ResourcesNotFound",
     "RestartLimitExceeded",
@@ -148,6 +150,19 @@ class AttemptNotFound(StoreError, ValueError):
         )
         self.rollout_id = rollout_id
         self.attempt_id = attempt_id
+
+
+class NumberReused(StoreError, ValueError):
+    """A client asks under the number of another operation; nothing has changed. ``operation`` is the one it had."""
+
+    def __init__(self, client: str, number: int, operation: str) -> None:
+        super().__init__(
+            f"number {number} of client {client!r} was a {operation}, whose answer is remembered: each operation wants "
+            f"a number of its own, greater than those before"
+        )
+        self.client = client
+        self.number = number
+        self.operation = operation
 
 
 class ReplyForgotten(StoreError):

@@ -38,8 +38,8 @@ class Once(StoreMessage[Any]):
     """Carry an operation out, or answer what was answered to it before; the reply is that of the operation.
 
     A store remembers 1,024 replies of a client, and 4,096 clients, those that it heard of last. Raises ReplyForgotten,
-    and changes nothing, for a number whose reply it remembers no more, or that the client has said to be settled; and
-    what the operation raises.
+    and changes nothing, for a number whose reply it remembers no more, or that the client has said to be settled;
+    NumberReused for one that was another kind of operation; and what the operation raises.
 
     Attributes:
         client: Who asks; the numbers of one client are its own.
@@ -64,10 +64,11 @@ class Once(StoreMessage[Any]):
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class Recall(StoreRead[Remembered | None]):
-    """What is remembered of a client's number; None if it was never answered. Raises ReplyForgotten."""
+    """What is remembered of a client's number; None if it was never answered. Raises ReplyForgotten, NumberReused."""
 
     client: str
     number: int
+    operation: type[Any]
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -106,7 +107,7 @@ class Repeats:
             await under_way.wait()
         done = self._under_way[place] = anyio.Event()
         try:
-            known = await store.deliver(Recall(*place))
+            known = await store.deliver(Recall(*place, type(once.message)))
             if known is not None:
                 return known.reply
             with anyio.move_on_after(_SECONDS, shield=True):

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from store_homes import claim, dump, get, span_of
 
-from lightning_actors.errors import ReplyForgotten, ResourcesNotFound, RolloutNotFound
+from lightning_actors.errors import NumberReused, ReplyForgotten, ResourcesNotFound, RolloutNotFound
 from lightning_actors.store import LightningStore
 from lightning_actors.store.messages import (
     AddManySpans,
@@ -139,6 +139,18 @@ async def test_more_replies_than_are_remembered_are_refused_not_carried_out_agai
     with pytest.raises(ReplyForgotten):
         await store.ask(first)
     assert (await store.query_rollouts()).total == 1
+
+
+async def test_a_number_that_was_another_operation_is_refused(store: LightningStore) -> None:
+    await store.enqueue_rollout("task")
+    claimed = await store.ask(once(7, DequeueRollout()))
+    held = await dump(store)
+    with pytest.raises(NumberReused, match="number 7 of client 'client-1' was a DequeueRollout") as caught:
+        await store.ask(once(7, EnqueueRollout("another")))
+    assert isinstance(caught.value, ValueError)
+    assert (caught.value.client, caught.value.number, caught.value.operation) == ("client-1", 7, "DequeueRollout")
+    assert await dump(store) == held
+    assert await store.ask(once(7, DequeueRollout())) == claimed
 
 
 async def test_many_who_ask_at_once_under_one_number_get_one_answer(store: LightningStore) -> None:

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from lightning_actors.actors import hosted
 from lightning_actors.actors.message import Message
-from lightning_actors.errors import ReplyForgotten
+from lightning_actors.errors import NumberReused, ReplyForgotten
 from lightning_actors.store import InMemoryLightningStore, LightningStore
 from lightning_actors.store.actor import ActorStore, store_actor
 from lightning_actors.store.blocking import BlockingStore
@@ -149,6 +149,8 @@ async def test_an_envelope_takes_the_way_of_what_it_holds(way: Callable[[Lightni
         rollout = await call(store, envelope)
         assert (rollout.metadata, rollout.mode) == ({"marked": True}, "train")
         assert (await call(store, envelope)).rollout_id == rollout.rollout_id
+        with pytest.raises(NumberReused):
+            await call(store, Once("client-1", 1, message=DequeueRollout()))
         assert marking.seen == ["enqueue"]
         claims = [await call(store, Once("client-1", 2, message=DequeueRollout())) for _ in range(2)]
         assert claims[0] == claims[1]

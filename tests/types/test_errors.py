@@ -23,6 +23,7 @@ MADE: list[LightningError] = [
     errors.StoreError("bad"),
     errors.AttemptNotFound("ro-1", "at-1"),
     errors.InvalidTransition("no", before="failed", after="running"),
+    errors.NumberReused("client-1", 7, "DequeueRollout"),
     errors.ReplyForgotten("client-1", 7),
     errors.ResourcesNotFound("rs-1"),
     errors.RolloutNotEnded("ro-1", "running"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning_actors.errors import ReplyForgotten
+from lightning_actors.errors import NumberReused, ReplyForgotten
 from lightning_actors.store.change import Change, Remembered
 from lightning_actors.store.handlers.registry import handle, operation
 from lightning_actors.store.once import Once, Recall, RememberReply
@@ -16,28 +16,30 @@ __all__: list[str] = []
 @operation(Once)
 def once(tables: Tables, message: Once, now: float) -> Change[Any]:
     """The remembered reply; else that of the operation, remembered with what it changes."""
-    known = _recalled(tables, message.client, message.number)
+    inner = message.message
+    kind = inner.operation if isinstance(inner, RememberReply) else type(inner)
+    known = _recalled(tables, message.client, message.number, kind)
     if known is not None:
         return Change(known.reply)
-    inner = message.message
     change = handle(tables, inner, now)
-    kind = inner.operation if isinstance(inner, RememberReply) else type(inner)
     return change._replace(
         remembered=Remembered(message.client, message.number, message.settled_below, kind, change.reply)
     )
 
 
-def _recalled(tables: Tables, client: str, number: int) -> Remembered | None:
+def _recalled(tables: Tables, client: str, number: int, operation: type[Any]) -> Remembered | None:
     known = tables.remembered(client, number)
     if known is None and number < tables.settled_below(client):
         raise ReplyForgotten(client, number)
+    if known is not None and known.operation is not operation:
+        raise NumberReused(client, number, known.operation.__name__)
     return known
 
 
 @operation(Recall)
 def recall(tables: Tables, message: Recall, _now: float) -> Change[Remembered | None]:
     """What is remembered."""
-    return Change(_recalled(tables, message.client, message.number))
+    return Change(_recalled(tables, message.client, message.number, message.operation))
 
 
 @operation(RememberReply)
