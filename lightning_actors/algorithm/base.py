@@ -38,6 +38,7 @@ class Algorithm(ABC):
     _adapter: TraceAdapter[Any] | None = None
     _llm_proxy: Any = None
     _initial_resources: NamedResources | None = None
+    _resumes: bool | None = True
 
     @abstractmethod
     def run(self, train_dataset: Dataset[Any] | None = None, val_dataset: Dataset[Any] | None = None) -> Any:
@@ -162,6 +163,20 @@ class Algorithm(ABC):
     def initial_resources(self) -> NamedResources | None:
         """The same as ``get_initial_resources()``."""
         return self.get_initial_resources()
+
+    def set_resumes(self, resumes: bool | None) -> None:  # noqa: FBT001 - a setter like the others
+        """Say what becomes of a run that was interrupted, where the store is durable and the algorithm can go on.
+
+        Args:
+            resumes: True goes on with it, which is what happens unless something is said; False forgets it and begins
+                anew; None begins anew and leaves no record of the run.
+        """
+        self._resumes = resumes
+
+    @property
+    def resumes(self) -> bool | None:
+        """What becomes of a run that was interrupted; see `set_resumes`."""
+        return self._resumes
 
     def _required(self, value: Any, name: str) -> Any:
         if value is None:

@@ -12,12 +12,15 @@ import anyio
 
 from lightning_actors.actors.plain_group import PlainTaskGroup
 from lightning_actors.algorithm.base import Algorithm
+from lightning_actors.algorithm.fingerprint import digest, digest_of_dataset, name_of
+from lightning_actors.algorithm.resumption import ResumableRun, resumable
 from lightning_actors.algorithm.tasks import task_at
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.errors import SpansEvicted
 from lightning_actors.log import get_logger
 from lightning_actors.options import is_finite, refused, whole_number
 from lightning_actors.store.api import LightningStore
+from lightning_actors.store.rules import ROLLOUT_ENDED
 from lightning_actors.types import Dataset, Rollout, RolloutMode, Span
 
 __all__ = ["Baseline", "FastAlgorithm", "SpanVerbosity"]
@@ -42,6 +45,10 @@ class Baseline(FastAlgorithm):
 
     Tasks are handed out a few at a time: no more than ``max_queue_length`` wait in the queue, beside those that idle
     runners of its trainer are about to take. The algorithm is told when a rollout ends and does not poll.
+
+    On a durable store a run that was interrupted, by Ctrl-C, an error or the end of its process, goes on when it is run
+    again with as many epochs and the same datasets and initial resources: what had ended is not run again, but for what
+    was cancelled.
 
     Args:
         n_epochs: How often to go through the tasks, at least 1.
@@ -91,8 +98,15 @@ class Baseline(FastAlgorithm):
         resources = self.get_initial_resources()
         if resources is not None and await store.get_latest_resources() is None:
             await store.add_resources(resources)
-        stream = _Stream(store, self._max_queue_length, self._n_workers(), self._span_verbosity)
-        await stream.run(task for _ in range(self._n_epochs) for task in _tasks(datasets))
+        async with resumable(
+            store, name_of(self), lambda: self._fingerprint(train_dataset, val_dataset), resumes=self.resumes
+        ) as run:
+            stream = _Stream(run, self._max_queue_length, self._n_workers(), self._span_verbosity)
+            await stream.run(task for epoch in range(self._n_epochs) for task in _tasks(epoch, datasets))
+
+    def _fingerprint(self, train: Dataset[Any] | None, val: Dataset[Any] | None) -> str:
+        datasets = digest_of_dataset(train), digest_of_dataset(val)
+        return digest(self._n_epochs, *datasets, self.get_initial_resources())
 
     def _n_workers(self) -> int | None:
         return None if self._trainer_ref is None else getattr(self.get_trainer(), "n_workers", None)
@@ -102,16 +116,22 @@ class Baseline(FastAlgorithm):
 class _Task:
     """One task on its way into the queue."""
 
+    epoch: int
     mode: RolloutMode
     index: int
     input: Any
+
+    @property
+    def place(self) -> str:
+        """Where in the run it stands."""
+        return f"{self.epoch}/{self.mode}/{self.index}"
 
 
 @dataclass(slots=True)
 class _Stream:
     """Tasks going into the queue as it empties, and rollouts being followed to their end."""
 
-    store: LightningStore
+    going: ResumableRun
     max_queue_length: int
     n_workers: int | None
     span_verbosity: SpanVerbosity
@@ -119,12 +139,18 @@ class _Stream:
     ended: anyio.Event = field(default_factory=anyio.Event)
     failure: Exception | None = None
 
+    @property
+    def store(self) -> LightningStore:
+        return self.going.store
+
     async def run(self, tasks: Iterator[_Task]) -> None:
         async with PlainTaskGroup() as followers:
             try:
                 while self.failure is None and (task := next(tasks, None)) is not None:
                     await self._room()
-                    rollout = await self.store.enqueue_rollout(task.input, mode=task.mode)
+                    rollout = await self.going.enqueue(task.input, task.mode, task.place)
+                    if rollout.status in ROLLOUT_ENDED:
+                        continue  # the run goes on, and this was done before
                     log.info("rollout_enqueued", rollout_id=rollout.rollout_id, mode=task.mode, index=task.index)
                     self.following += 1
                     followers.start_soon(self._follow, rollout, task)
@@ -188,10 +214,10 @@ class _Stream:
             return []
 
 
-def _tasks(datasets: list[_Split]) -> Iterator[_Task]:
+def _tasks(epoch: int, datasets: list[_Split]) -> Iterator[_Task]:
     for mode, dataset in datasets:
         for index in range(len(dataset)):
-            yield _Task(mode, index, task_at(dataset, index, mode))
+            yield _Task(epoch, mode, index, task_at(dataset, index, mode))
 
 
 def _warn_unused(option: str, value: float, default: float, instead: str) -> None:

@@ -19,9 +19,11 @@ from statistics import fmean
 from typing import Any
 
 from lightning_actors.algorithm.base import Algorithm
+from lightning_actors.algorithm.fingerprint import digest, digest_of_dataset, name_of
 from lightning_actors.algorithm.prompt_race import CandidateScore, Race, RoundPlan, plan_rounds
 from lightning_actors.algorithm.prompt_space import Candidate, Demonstrations, Layout, PromptSpace, check_parts
 from lightning_actors.algorithm.prompt_trials import HeldOutScore, SearchProgress, Trials
+from lightning_actors.algorithm.resumption import resumable
 from lightning_actors.algorithm.tasks import task_at
 from lightning_actors.errors import ConfigError
 from lightning_actors.log import get_logger
@@ -100,7 +102,9 @@ class PromptSearch(Algorithm):
     same name; all other resources stay as they are. Without one it begins with the first instruction in the first
     template, under the name ``prompt_template``.
 
-    For a seed and the same rewards the search takes the same course.
+    For a seed and the same rewards the search takes the same course. So on a durable store a search that was
+    interrupted, by Ctrl-C, an error or the end of its process, goes on when it is run again with the same options,
+    datasets and initial resources: rollouts that had ended are not run again, but for those that were cancelled.
 
     Args:
         instructions: The texts that may stand for ``{instruction}``.
@@ -171,11 +175,24 @@ class PromptSearch(Algorithm):
         pool = dict(zip(shown, _items(train_dataset, "train", shown), strict=True))
         space = PromptSpace(self._instructions, self._templates, self._demonstrations, pool=pool, seed=self._seed)
         plans = plan_rounds(self._rounds, self._budget, len(scored))
-        trials = Trials(self.get_store(), self.get_initial_resources() or {}, space.plain(), self._progress)
-        trials.total = sum(plan.rollouts for plan in plans) + 2 * (len(val_dataset) if val_dataset is not None else 0)
-        await self._search(space, Race(scored), plans, trials, train_dataset)
-        if val_dataset is not None and len(val_dataset):
-            await self._report(trials, val_dataset)
+        async with resumable(
+            self.get_store(),
+            name_of(self),
+            lambda: self._fingerprint(space.plain(), train_dataset, val_dataset),
+            resumes=self.resumes,
+        ) as going:
+            trials = Trials(going, self.get_initial_resources() or {}, space.plain(), self._progress)
+            held_out = 0 if val_dataset is None else len(val_dataset)
+            trials.total = sum(plan.rollouts for plan in plans) + 2 * held_out
+            await self._search(space, Race(scored), plans, trials, train_dataset)
+            if val_dataset is not None and held_out:
+                await self._report(trials, val_dataset)
+
+    def _fingerprint(self, plain: Candidate, train: Dataset[Any], val: Dataset[Any] | None) -> str:
+        texts = [each if isinstance(each, str) else each.text for each in self._templates]
+        shown = None if self._demonstrations is None else list(self._demonstrations.counts)
+        options = (plain.text, self._instructions, texts, shown, self._rounds, self._budget, self._seed)
+        return digest(options, self.get_initial_resources(), digest_of_dataset(train), digest_of_dataset(val))
 
     async def _search(
         self, space: PromptSpace, race: Race, plans: Sequence[RoundPlan], trials: Trials, dataset: Dataset[Any]

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from lightning_actors.algorithm.fingerprint import digest
 from lightning_actors.algorithm.prompt_space import Candidate
+from lightning_actors.algorithm.resumption import ResumableRun
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.errors import ConfigError, RunnerError
 from lightning_actors.log import get_logger
@@ -65,7 +67,7 @@ class HeldOutScore:
 class Trials:
     """Candidates going through the store: resources, rollouts, rewards, and the counts of all that."""
 
-    store: LightningStore
+    going: ResumableRun
     resources: NamedResources
     plain: Candidate
     progress: Callable[[SearchProgress], None] | None
@@ -81,6 +83,11 @@ class Trials:
         prompts = ((name, each) for name, each in self.resources.items() if isinstance(each, PromptTemplate))
         self.name, given = next(prompts, (_DEFAULT_NAME, None))
         self.initial = self.plain if given is None else Candidate(given.template)
+
+    @property
+    def store(self) -> LightningStore:
+        """The store."""
+        return self.going.store
 
     def prompt(self, candidate: Candidate) -> PromptTemplate:
         """A candidate as the resource that the agent gets."""
@@ -133,7 +140,8 @@ class Trials:
             for stage, candidate in staged
             for task in tasks
         ]
-        ids = [rollout.rollout_id for rollout in await self.store.enqueue_many_rollouts(requests)]
+        places = [f"{stage}/{digest(each.text)}/{index}" for stage, each in staged for index in range(len(tasks))]
+        ids = [rollout.rollout_id for rollout in await self.going.enqueue_many(requests, places)]
         return [ids[start : start + len(tasks)] for start in range(0, len(ids), len(tasks))]
 
     async def _collect(
@@ -161,8 +169,7 @@ class Trials:
 
     async def _resources_id(self, candidate: Candidate) -> str:
         if candidate not in self._ids:
-            added = await self.store.add_resources(self._with(candidate), publish=False)
-            self._ids[candidate] = added.resources_id
+            self._ids[candidate] = await self.going.add_resources(self._with(candidate), candidate.text)
         return self._ids[candidate]
 
     def _with(self, candidate: Candidate) -> NamedResources:
@@ -176,7 +183,8 @@ class Trials:
         return next((reason for reason in told if reason), "no reason was recorded")
 
     def _check(self, stage: str, rollouts: int, failures: Sequence[Rollout], reason: str) -> None:
-        """A round in which nothing could be scored has nothing to teach."""
+        """A round in which nothing could be scored has nothing to teach, and going on with it would not."""
+        self.going.is_over = True
         if len(failures) == rollouts:
             raise RunnerError(
                 f"all {rollouts} rollouts of {stage} failed, the first one with: {reason}. "
@@ -188,3 +196,4 @@ class Trials:
                 f"not one rollout up to {stage} had a reward, so prompts cannot be compared: "
                 f"let the agent return a float, or call emit_reward"
             )
+        self.going.is_over = False

@@ -63,6 +63,7 @@ class RunPage:
         self._counted: set[str] = set()
         self._claims: list[str] = []
         self._claimed: set[str] = set()
+        self._done: set[str] = set()
 
     @contextmanager
     def recording(self) -> Generator[None]:
@@ -86,6 +87,15 @@ class RunPage:
         for rollout_id in rollout_ids:
             self._recorded.add(rollout_id)
             self._ledger.owners.setdefault(rollout_id, self)
+
+    def note_done(self, rollout_ids: Iterable[str]) -> None:
+        """Note which rollouts had ended when this run's algorithm asked for them first, as it goes on with a run."""
+        self._done.update(id_ for id_ in rollout_ids if id_ not in self._recorded)
+
+    @property
+    def done_before(self) -> int:
+        """How many rollouts were done before this run, and not by its own runners since it began."""
+        return len(self._done - self._claimed)
 
     def claim(self, rollout: AttemptedRollout) -> None:
         """Note that an attempt was claimed for this run's runners, also if the claim may be undone."""

@@ -28,6 +28,8 @@ class RunResult:
         resources: The latest resources in the store at the end; None if there are none.
         errors: The last error by rollout id, for those that had one and did not succeed afterwards.
         interrupted: Whether the run was stopped by a signal before its algorithm was done.
+        done_before: How many of the rollouts had ended before this run, which went on where an earlier one on the same
+            durable store was interrupted.
         left_behind: Agent calls that did not end when they were asked to, and may still be running.
     """
 
@@ -38,6 +40,7 @@ class RunResult:
     errors: Mapping[str, BaseException] = field(default_factory=dict[str, BaseException])
     interrupted: bool = False
     left_behind: Sequence[str] = ()
+    done_before: int = 0
 
     @property
     def mean_reward(self) -> float | None:
@@ -50,6 +53,7 @@ class RunResult:
     def summary(self) -> str:
         """The counts and the mean reward on one line."""
         counts = ", ".join(f"{count} {status}" for status, count in self.status_counts.items()) or "no rollouts"
+        counts += f" ({self.done_before} done before)" if self.done_before else ""
         return counts if self.mean_reward is None else f"{counts}, mean reward {self.mean_reward:.3f}"
 
     def __repr__(self) -> str:

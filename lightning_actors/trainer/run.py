@@ -240,6 +240,7 @@ class Run:
             errors=self._errors(rollouts),
             interrupted=self.is_interrupted and not self._outcome.has_returned,
             left_behind=tuple(self._rig.left_behind),
+            done_before=self.census.page.done_before,
         )
 
     async def _rewards(self, rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -16,6 +16,8 @@ __all__ = ["RunStore"]
 
 R = TypeVar("R")
 
+_DONE = frozenset({"succeeded", "failed"})
+"""How a rollout ends that an interrupted run leaves as it is; one that was cancelled is run again."""
 _RECORDING = (EnqueueRollout, EnqueueManyRollouts, StartRollout)
 
 
@@ -38,8 +40,18 @@ class RunStore(ActorStore):
         if not isinstance(message, _RECORDING):
             return await super().deliver(message)
         reply: Any = None
+        keyed = _is_keyed(message)
         with anyio.CancelScope(shield=True), self._page.recording():
             reply = await super().deliver(message)
             rollouts = reply if isinstance(message, EnqueueManyRollouts) else [reply]
+            if keyed:
+                self._page.note_done(rollout.rollout_id for rollout in rollouts if rollout.status in _DONE)
             self._page.record(rollout.rollout_id for rollout in rollouts)
         return reply
+
+
+def _is_keyed(message: EnqueueRollout | EnqueueManyRollouts | StartRollout) -> bool:
+    """Whether its rollouts may have been there before."""
+    if isinstance(message, EnqueueManyRollouts):
+        return any(request.key is not None for request in message.requests)
+    return isinstance(message, EnqueueRollout) and message.key is not None

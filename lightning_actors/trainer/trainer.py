@@ -66,6 +66,8 @@ class Trainer:
         hooks: One hook or several, told of every rollout.
         max_threads: How many sync agents may run at once; at most 256 and n_workers by default.
         grace: Seconds that rollouts under way have when a run ends, before they are cancelled.
+        resume: Whether ``fit`` goes on where a run with the same algorithm and datasets was interrupted, if the store
+            is durable and the algorithm can; False begins anew. A run that came to its end is never gone on with.
         clock: Where the time comes from, for a store and a runner that are made here: all but finished objects.
         **options: Options of Agent Lightning that have no meaning here: they warn where they differ from its default.
 
@@ -73,8 +75,8 @@ class Trainer:
         ConfigError: An option or a combination makes no sense.
         TypeError: A component is not what it should be, or an option is unknown.
 
-    Source: names and defaults are those of Agent Lightning 0.3, but for ``max_threads``, ``grace`` and ``clock``, which
-    are ours, and the default tracer.
+    Source: names and defaults are those of Agent Lightning 0.3, but for ``max_threads``, ``grace``, ``resume`` and
+    ``clock``, which are ours, and the default tracer.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Trainer:
         hooks: Hook | Sequence[Hook] | None = None,
         max_threads: int | None = None,
         grace: float = 10.0,
+        resume: bool = True,
         clock: Clock | None = None,
         **options: Any,
     ) -> None:
@@ -104,6 +107,7 @@ class Trainer:
         )
         self.hooks = _hooks(hooks)
         self.grace = grace
+        self.resume = resume
         self.max_threads = _positive("max_threads", max_threads)
         if not isinstance(grace, int | float) or not grace >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ConfigError(f"grace is {grace!r}: give seconds, 0 or more")
@@ -316,11 +320,13 @@ class Trainer:
         self, agent: LitAgent[Any], algorithm: Algorithm, finished: Callable[[Execution], None] | None
     ) -> Callable[[], Run]:
         """What makes the run, once the runner is bound and an event loop is there."""
+        is_dry_run = finished is not None  # it is there to try what was changed
 
         def make() -> Run:
             algorithm.set_initial_resources(self.initial_resources)
             algorithm.set_llm_proxy(self.llm_proxy)
             algorithm.set_adapter(self.adapter)
+            algorithm.set_resumes(None if is_dry_run else self.resume)
             limit = self.max_threads or min(self.n_workers, self.runner.max_threads)
             if not agent.is_async() and limit < self.n_workers:
                 log.warning("sync_agents_share_threads", threads=limit, n_workers=self.n_workers, option="max_threads")
