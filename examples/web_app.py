@@ -12,6 +12,7 @@ curl localhost:8000/prompts
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,6 +21,7 @@ from typing import Any, Final, cast
 
 import anyio
 import uvicorn
+from anyio.abc import TaskStatus
 from openai import AsyncOpenAI
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -35,6 +37,8 @@ PROMPTS: Final = (
     "Answer in one short sentence. {question}",
     "You are a patient teacher. Explain briefly: {question}",
 )
+log = logging.getLogger(__name__)
+
 CLIENT_CLOSED_REQUEST: Final = 499
 REFUSALS: Final = {agl.RolloutNotFound: 404, agl.AttemptNotFound: 404, agl.RolloutNotEnded: 409, agl.SpansEvicted: 410}
 
@@ -66,14 +70,35 @@ def serving(store: agl.LightningStore) -> Callable[[Starlette], AbstractAsyncCon
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Service]]:
-        bandit = agl.PromptBandit(PROMPTS, resource_name="main_prompt")
+        bandit, stopping = agl.PromptBandit(PROMPTS, resource_name="main_prompt"), anyio.Event()
         runner = agl.LitAgentRunner[str](agl.OtelTracer())
         with language_model() as llm:
             await store.add_resources({"llm": llm})
-            async with runner.run_context(agent=answer, store=store), bandit.learning(store):
+            async with runner.run_context(agent=answer, store=store), anyio.create_task_group() as tasks:
+                await tasks.start(learn_until, stopping, bandit, store)
                 yield {"service": Service(store, runner, bandit)}
+                stopping.set()
 
     return lifespan
+
+
+async def learn_until(
+    stopping: anyio.Event, bandit: agl.PromptBandit, store: agl.LightningStore, *, task_status: TaskStatus[None]
+) -> None:
+    """Learn in a task of its own, so that a learner that fails is not the end of the service.
+
+    Requests are then answered with the prompt that it published last, and rewards are kept.
+    """
+    has_begun = False
+    try:
+        async with bandit.learning(store):
+            has_begun = True
+            task_status.started()
+            await stopping.wait()
+    except Exception:
+        if not has_begun:
+            raise
+        log.exception("the application goes on without learning")
 
 
 async def ask(request: Request) -> Response:
@@ -122,7 +147,14 @@ async def feedback(request: Request) -> Response:
     rollout_id, reward = told.get("rollout_id"), told.get("reward")
     if not isinstance(rollout_id, str) or not isinstance(reward, int | float) or not 0 <= reward <= 1:
         raise HTTPException(400, 'send {"rollout_id": "ro-…", "reward": 1}, with a reward from 0 to 1')
-    await service.bandit.feedback(rollout_id, reward)
+    try:
+        await service.bandit.feedback(rollout_id, reward)
+    except agl.NotLearning as refused:  # the learner has failed, or is being stopped
+        if not refused.kept:
+            await agl.attach_reward(service.store, rollout_id, reward)
+        return Response(status_code=202)
+    except agl.ConfigError as refused:
+        return JSONResponse({"error": str(refused)}, 410)
     return Response(status_code=204)
 
 

@@ -25,6 +25,8 @@ import uvicorn
 from stand_in import Message, StandIn, serve_stand_in
 
 import lightning_actors
+from lightning_actors.algorithm import Experience, PromptBandit
+from lightning_actors.emitter import find_final_reward
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.types import AttemptedRollout
 
@@ -172,6 +174,75 @@ async def test_feedback_on_what_is_not_there_or_has_not_ended_is_refused(model: 
         said = await client.post("/feedback", json={"rollout_id": running.rollout_id, "reward": 1})
         assert (said.status_code, "has not ended" in said.json()["error"]) == (409, True)
         model.go_on.set()
+
+
+async def test_feedback_that_comes_too_late_for_the_bandit_is_refused(
+    model: Model, web_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(*args: Any, **options: Any) -> PromptBandit:
+        return PromptBandit(*args, **options, feedback_window=2)
+
+    monkeypatch.setattr(lightning_actors, "PromptBandit", forgetful)
+    async with serving(web_app, InMemoryLightningStore()) as client:
+        asked = [(await client.post("/ask", json={"question": str(number)})).json() for number in range(5)]
+        said = [await client.post("/feedback", json={"rollout_id": one["rollout_id"], "reward": 1}) for one in asked]
+    assert [one.status_code for one in said][-2:] == [204, 204]
+    assert said[0].status_code == 410
+    assert "ended too long ago" in said[0].json()["error"]
+
+
+async def test_a_learner_that_fails_is_not_the_end_of_the_service(
+    model: Model, web_app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unteachable(PromptBandit):
+        async def learn(self, experience: Experience) -> None:
+            raise ArithmeticError("it fails")
+
+    monkeypatch.setattr(lightning_actors, "PromptBandit", Unteachable)
+    store = InMemoryLightningStore()
+    async with serving(web_app, store) as client:
+        for number in range(3):
+            told = (await client.post("/ask", json={"question": f"Question {number}?"})).json()
+            said = await client.post("/feedback", json={"rollout_id": told["rollout_id"], "reward": 0.75})
+        assert said.status_code == 202, "it is kept, and nobody learns from it"
+        assert find_final_reward(await store.query_spans(told["rollout_id"])) == 0.75
+    assert "ArithmeticError: it fails" in caplog.text
+
+
+async def test_feedback_given_while_the_server_stops_is_answered_and_in_the_store_or_not_answered(
+    model: Model, web_app: Any
+) -> None:
+    store, answered, unanswered = InMemoryLightningStore(), list[tuple[str, float, int]](), list[str]()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(web_app.make_app(store), log_level="error", ws="none"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: server.serve(sockets=[listening]))
+
+            async def user(number: int) -> None:
+                async with httpx2.AsyncClient(base_url=address, timeout=30, trust_env=False) as client:
+                    told = (await client.post("/ask", json={"question": f"Question {number}?"})).json()
+                    for turn in range(1, 20):
+                        reward = turn / 20
+                        try:
+                            said = await client.post(
+                                "/feedback", json={"rollout_id": told["rollout_id"], "reward": reward}
+                            )
+                        except httpx2.TransportError:
+                            unanswered.append(told["rollout_id"])
+                            return
+                        answered.append((told["rollout_id"], reward, said.status_code))
+                        if turn == 5:
+                            server.should_exit = True
+
+            for number in range(12):
+                tasks.start_soon(user, number)
+    assert {status for _, _, status in answered} <= {202, 204}
+    assert len(answered) >= 12
+    for rollout_id, reward in {rollout_id: reward for rollout_id, reward, _ in answered}.items():
+        kept = find_final_reward(await store.query_spans(rollout_id))
+        assert kept is not None
+        assert kept == reward or (rollout_id in unanswered and kept > reward)
 
 
 @pytest.mark.parametrize(
