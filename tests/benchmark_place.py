@@ -15,8 +15,6 @@ import lightning_actors
 
 __all__ = ["Place", "wait_for"]
 
-PROGRAM: Final = Path(__file__).parents[1] / "examples" / "benchmark_agent.py"
-
 AGENTS: Final = r"""
 import os
 import time
@@ -91,8 +89,9 @@ async def tight_lipped(task):
 class Place:
     """The directory: the program reads tasks.jsonl there and writes results.jsonl."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, program: Path) -> None:
         self.path = path
+        self.program = program
         self.tasks = path / "tasks.jsonl"
         self.results = path / "results.jsonl"
         (path / "agents.py").write_text(AGENTS, encoding="utf-8")
@@ -104,7 +103,7 @@ class Place:
     def start(self, agent: str, *options: str, out: str = "results.jsonl") -> subprocess.Popen[str]:
         """Start the program."""
         return subprocess.Popen(  # noqa: S603 - our own example
-            [sys.executable, str(PROGRAM), f"agents:{agent}", "tasks.jsonl", "--out", out, *options],
+            [sys.executable, str(self.program), f"agents:{agent}", "tasks.jsonl", "--out", out, *options],
             cwd=self.path,
             env={
                 **os.environ,
