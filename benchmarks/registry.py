@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from benchmarks.case import Case
-from benchmarks.cases import ask, dev, idle, importing, in_flight, runners, step, store
+from benchmarks.cases import ask, dev, idle, importing, in_flight, remote, runners, step, store, wake_up
 
 __all__ = ["CASES", "UnknownCase", "named"]
 
 CASES: Final[Mapping[str, Case]] = {
-    module.CASE.name: module.CASE for module in (ask, step, runners, in_flight, dev, store, idle, importing)
+    module.CASE.name: module.CASE
+    for module in (ask, step, runners, in_flight, dev, store, remote, wake_up, idle, importing)
 }
 
 

@@ -5,6 +5,10 @@ Importing it configures nothing and starts nothing.
 
 from __future__ import annotations
 
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from lightning_actors.adapter import (
     Adapter,
     LlmProxyTraceToTriplet,
@@ -49,21 +53,27 @@ from lightning_actors.emitter import (
     operation,
 )
 from lightning_actors.errors import (
+    AccessRefused,
     ActorCrashed,
     ActorError,
     ActorStopped,
     AgentResultError,
     AskCircle,
     AttemptNotFound,
+    BoundExceeded,
     ConfigError,
     InvalidAgent,
+    InvalidRequest,
     InvalidTransition,
     LightningError,
     MailboxFull,
     MissingExtra,
     MissingPlaceholder,
     MissingResource,
+    NotJson,
     NotLearning,
+    OperationUnavailable,
+    PortInUse,
     ResourcesNotFound,
     RestartLimitExceeded,
     RolloutCancelled,
@@ -73,7 +83,14 @@ from lightning_actors.errors import (
     RunnerError,
     RunnerNotReady,
     SpansEvicted,
+    StoreClosed,
+    StoreDamaged,
     StoreError,
+    StoreFileError,
+    StoreInUse,
+    StoreNotWritten,
+    StoreTooNew,
+    StoreUnreachable,
     UnhandledMessage,
     WrongLoop,
 )
@@ -86,6 +103,7 @@ from lightning_actors.store import (
     LightningStore,
     LightningStoreCapabilities,
     LightningStoreStatistics,
+    SqliteLightningStore,
     Unset,
 )
 from lightning_actors.tracer import DummyTracer, OtelTracer, Tracer
@@ -109,6 +127,7 @@ from lightning_actors.types import (
     Hook,
     Link,
     NamedResources,
+    OpaqueResource,
     OtelResource,
     PaginatedResult,
     ParallelWorkerBase,
@@ -138,11 +157,16 @@ from lightning_actors.types import (
     WorkerStatus,
 )
 
+if _TYPE_CHECKING:
+    from lightning_actors.http import LightningStoreClient as LightningStoreClient
+    from lightning_actors.http import LightningStoreServer as LightningStoreServer
+
 __version__ = "0.1.0"
 
 __all__ = [
     "LLM",
     "UNSET",
+    "AccessRefused",
     "ActorCrashed",
     "ActorError",
     "ActorStopped",
@@ -157,6 +181,7 @@ __all__ = [
     "AttributeValue",
     "Attributes",
     "Baseline",
+    "BoundExceeded",
     "Completion",
     "ConfigError",
     "Dataset",
@@ -176,6 +201,7 @@ __all__ = [
     "Hook",
     "InMemoryLightningStore",
     "InvalidAgent",
+    "InvalidRequest",
     "InvalidTransition",
     "Layout",
     "LightningError",
@@ -191,14 +217,18 @@ __all__ = [
     "MissingPlaceholder",
     "MissingResource",
     "NamedResources",
+    "NotJson",
     "NotLearning",
     "OnlineAlgorithm",
+    "OpaqueResource",
     "OperationContext",
+    "OperationUnavailable",
     "OtelResource",
     "OtelTraceAdapter",
     "OtelTracer",
     "PaginatedResult",
     "ParallelWorkerBase",
+    "PortInUse",
     "PromptArm",
     "PromptBandit",
     "PromptSearch",
@@ -234,8 +264,16 @@ __all__ = [
     "SpanLike",
     "SpanRecordingContext",
     "SpansEvicted",
+    "SqliteLightningStore",
     "StatusCode",
+    "StoreClosed",
+    "StoreDamaged",
     "StoreError",
+    "StoreFileError",
+    "StoreInUse",
+    "StoreNotWritten",
+    "StoreTooNew",
+    "StoreUnreachable",
     "TaskInput",
     "TraceAdapter",
     "TraceState",
@@ -275,3 +313,21 @@ __all__ = [
     "rollout",
     "setup_logging",
 ]
+
+_OF_EXTRAS = {
+    "LightningStoreClient": ("lightning_actors.http", "http"),
+    "LightningStoreServer": ("lightning_actors.http", "http"),
+}
+
+
+def __getattr__(name: str) -> _Any:
+    """A name that an extra brings, imported when it is first asked for."""
+    if name not in _OF_EXTRAS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home, extra = _OF_EXTRAS[name]
+    try:
+        return getattr(_importlib.import_module(home), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(__name__):
+            raise
+        raise MissingExtra(name, extra=extra) from error

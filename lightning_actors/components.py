@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar, cast, overload
 
 from lightning_actors.errors import ConfigError
 
-__all__ = ["ComponentSpec", "build_component"]
+__all__ = ["ComponentSpec", "build_component", "find_component"]
 
 T = TypeVar("T")
 
@@ -90,6 +90,20 @@ def build_component(
         found = build.find(spec)
         return found if build.is_finished(found) else build.call(found, {}, repr(spec))
     return build.call(spec, {}, repr(spec))
+
+
+def find_component(path: str, *, expected_type: type[Any], spec_name: str) -> Any:
+    """What an import path names, whatever it is.
+
+    Args:
+        path: ``package.module:Name`` or ``package.module.Name``.
+        expected_type: What is hoped for: where there is nothing of that name, the message offers what is of this type.
+        spec_name: The option it was given as, for messages.
+
+    Raises:
+        ConfigError: There is nothing of that name.
+    """
+    return _Build(expected_type, spec_name, {}).find(path)
 
 
 class _Build:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["describe", "note"]
+__all__ = ["describe", "note", "text_of"]
 
 
 def describe(error: BaseException) -> str:
@@ -11,6 +11,11 @@ def describe(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception as broken:  # noqa: BLE001 - boundary: a user's __str__ may raise anything
         return f"{type(error).__name__}, whose text cannot be had: {type(broken).__name__}"
+
+
+def text_of(error: BaseException) -> str:
+    """The text of an error alone, or what stands in for it."""
+    return describe(error).removeprefix(f"{type(error).__name__}: ")
 
 
 def note(error: BaseException, text: str) -> None:

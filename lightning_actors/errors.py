@@ -9,15 +9,27 @@ LightningError
 │   ├── RestartLimitExceeded    a child crashed more often than its supervisor allows
 │   └── UnhandledMessage        (also TypeError) the actor has no handler for this message
 ├── StoreError
+│   ├── AccessRefused           (also PermissionError) a store elsewhere does not let this client in
 │   ├── AttemptNotFound         (also ValueError)
+│   ├── BoundExceeded           more than the server takes or gives at once
+│   ├── InvalidRequest          (also ValueError) a server cannot read what it was asked
 │   ├── InvalidTransition       (also ValueError) an ended rollout or attempt does not change
+│   ├── NotJson                 (also TypeError) it would leave this process, and JSON cannot hold it
 │   ├── NumberReused            (also ValueError) what is asked again is not what was asked before
+│   ├── OperationUnavailable    (also NotImplementedError) the server has no such operation
 │   ├── ReplyForgotten          what was asked again was answered too long ago
 │   ├── ResourcesNotFound       (also ValueError)
 │   ├── RolloutNotEnded         (also ValueError) what was asked belongs to a rollout that has ended
 │   ├── RolloutNotFound         (also ValueError)
 │   ├── RunHeld                 somebody may be at this run of an algorithm
 │   ├── SpansEvicted            (also RuntimeError) these spans were dropped to save memory
+│   ├── StoreClosed             (also RuntimeError) the store was closed
+│   ├── StoreFileError          the file of a durable store cannot be used
+│   │   ├── StoreDamaged        it is no store, or what is in it is broken
+│   │   ├── StoreInUse          somebody else has it open
+│   │   ├── StoreNotWritten     it could not be written: nothing has changed
+│   │   └── StoreTooNew         it was written by a newer version of this library
+│   ├── StoreUnreachable        (also ConnectionError) no store answers at this address
 │   └── WrongLoop               (also RuntimeError) the store is in use from another event loop
 ├── RunnerError
 │   ├── AgentResultError        (also TypeError) the agent returned what no rollout can hold
@@ -29,33 +41,40 @@ LightningError
     ├── InvalidAgent            (also TypeError) a function that cannot be an agent
     ├── MissingExtra            (also ImportError) an optional dependency is not installed
     ├── MissingPlaceholder      (also KeyError) a template wants a value that was not given
-    └── NotLearning             (also RuntimeError) feedback was given to who does not learn, or not any more
+    ├── NotLearning             (also RuntimeError) feedback was given to who does not learn, or not any more
+    └── PortInUse               (also OSError) something else listens at this address
 
 Every error carries what it speaks of as attributes, so that code need not read the message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 __all__ = [
+    "AccessRefused",
     "ActorCrashed",
     "ActorError",
     "ActorStopped",
     "AgentResultError",
     "AskCircle",
     "AttemptNotFound",
+    "BoundExceeded",
     "ConfigError",
     "InvalidAgent",
+    "InvalidRequest",
     "InvalidTransition",
     "LightningError",
     "MailboxFull",
     "MissingExtra",
     "MissingPlaceholder",
     "MissingResource",
+    "NotJson",
     "NotLearning",
     "NumberReused",
+    "OperationUnavailable",
+    "PortInUse",
     "ReplyForgotten",
     "ResourcesNotFound",
     "RestartLimitExceeded",
@@ -67,21 +86,33 @@ __all__ = [
     "RunnerError",
     "RunnerNotReady",
     "SpansEvicted",
+    "StoreClosed",
+    "StoreDamaged",
     "StoreError",
+    "StoreFileError",
+    "StoreInUse",
+    "StoreNotWritten",
+    "StoreTooNew",
+    "StoreUnreachable",
     "UnhandledMessage",
     "WrongLoop",
 ]
 
 
 def _rebuild(cls: type[LightningError], state: dict[str, Any], args: tuple[Any, ...]) -> LightningError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
+    return cls.rebuilt(args, state)
 
 
 class LightningError(Exception):
     """Root of all errors that this library raises on purpose."""
+
+    @classmethod
+    def rebuilt(cls, args: tuple[Any, ...], state: Mapping[str, Any]) -> Self:
+        """An error of this class with these arguments and attributes, past its constructor."""
+        error: Self = (OSError if issubclass(cls, OSError) else cls).__new__(cls, *args)  # a base with a way of its own
+        error.args = args
+        error.__dict__.update(state)
+        return error
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by state, so that subclasses may take any constructor arguments."""
@@ -130,6 +161,84 @@ class UnhandledMessage(ActorError, TypeError):
 
 class StoreError(LightningError):
     """The store could not do what was asked."""
+
+
+class AccessRefused(StoreError, PermissionError):
+    """A store elsewhere does not let this client in: the token is missing or wrong, or it comes from a foreign page."""
+
+
+class BoundExceeded(StoreError):
+    """More than a server takes or gives at once; ``bound`` names the bound and ``allowed`` says how much it is."""
+
+    def __init__(self, message: str, *, bound: str, allowed: int) -> None:
+        super().__init__(message)
+        self.bound = bound
+        self.allowed = allowed
+
+
+class InvalidRequest(StoreError, ValueError):
+    """A server cannot read what it was asked; ``fields`` names what is wrong, where it is a field."""
+
+    def __init__(self, message: str, *, fields: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.fields = tuple(fields)
+
+
+class OperationUnavailable(StoreError, NotImplementedError):
+    """The server has no such operation; ``operation`` names it."""
+
+    def __init__(self, message: str, *, operation: str) -> None:
+        super().__init__(message)
+        self.operation = operation
+
+
+class StoreClosed(StoreError, RuntimeError):
+    """The store was closed, and does nothing any more."""
+
+
+class StoreFileError(StoreError):
+    """The file of a durable store cannot be used; ``path`` says which."""
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class StoreDamaged(StoreFileError):
+    """The file is no store, or what is in it is broken. It is left as it is."""
+
+
+class StoreInUse(StoreFileError):
+    """Somebody else has the file open; ``pid``, ``host`` and ``since`` say who, as far as is known."""
+
+    def __init__(
+        self, message: str, *, path: str, pid: int | None = None, host: str | None = None, since: float | None = None
+    ) -> None:
+        super().__init__(message, path=path)
+        self.pid = pid
+        self.host = host
+        self.since = since
+
+
+class StoreNotWritten(StoreFileError):
+    """The file could not be written, as where the disk is full. What was asked for has changed nothing."""
+
+
+class StoreTooNew(StoreFileError):
+    """A newer version of this library has written the file; ``version`` is its form, ``known`` the newest one here."""
+
+    def __init__(self, message: str, *, path: str, version: int, known: int) -> None:
+        super().__init__(message, path=path)
+        self.version = version
+        self.known = known
+
+
+class StoreUnreachable(StoreError, ConnectionError):
+    """No store answers at this address, or the connection was lost before it did; ``address`` says where."""
+
+    def __init__(self, message: str, *, address: str) -> None:
+        super().__init__(message)
+        self.address = address
 
 
 class RolloutNotFound(StoreError, ValueError):
@@ -195,6 +304,14 @@ class InvalidTransition(StoreError, ValueError):
         super().__init__(message)
         self.before = before
         self.after = after
+
+
+class NotJson(StoreError, TypeError):
+    """What is to leave this process cannot be held by JSON; ``place`` says where it is, as in ``input['when']``."""
+
+    def __init__(self, message: str, *, place: str) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class RolloutNotEnded(StoreError, ValueError):
@@ -311,3 +428,12 @@ class NotLearning(ConfigError, RuntimeError):
         super().__init__(message)
         self.rollout_id = rollout_id
         self.kept = kept
+
+
+class PortInUse(ConfigError, OSError):
+    """Something else listens at this address; ``host`` and ``port`` say where."""
+
+    def __init__(self, message: str, *, host: str, port: int) -> None:
+        super().__init__(message)
+        self.host = host
+        self.port = port

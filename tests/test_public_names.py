@@ -285,6 +285,10 @@ USES: Final = {
         {"openai"},
         "import lightning_actors as agl; agl.OtelTracer(openai=True).init()",
     ),
+    "http": (
+        {"starlette", "uvicorn", "httpx2"},
+        "from lightning_actors import LightningStoreServer",
+    ),
 }
 """For each extra: what is not installed, and what then asks for it."""
 
@@ -305,3 +309,8 @@ def test_without_the_openai_extra_a_tracer_works_and_says_nothing() -> None:
     script = BLOCKED.format(names={"openai"}, code=code)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603 - our own lines
     assert (done.stdout.strip(), done.stderr) == ("fine |", "")
+
+
+def test_the_root_has_no_name_that_nobody_brings() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = lightning_actors.no_such_name  # pyright: ignore[reportUnknownVariableType, reportAttributeAccessIssue]  # absent on purpose

@@ -9,6 +9,9 @@ import typer
 
 from lightning_actors.cli.cartpole import cartpole
 from lightning_actors.cli.demo import demo
+from lightning_actors.cli.explain import explain
+from lightning_actors.cli.runner import runner
+from lightning_actors.cli.store import store
 from lightning_actors.errors import ConfigError
 from lightning_actors.log import configure_logger, parse_levels
 
@@ -51,3 +54,6 @@ demos = typer.Typer(name="demo", rich_markup_mode=None)
 demos.callback(invoke_without_command=True)(demo)
 demos.command()(cartpole)
 app.add_typer(demos)
+app.command()(store)
+app.command()(runner)
+app.command()(explain)

@@ -215,7 +215,10 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         stepper = self._stepper()
         rig, worker = stepper.rig, stepper.worker_id
         runner = ChildSpec("runner", lambda: RunnerActor(rig, worker))
-        async with Supervisor([self._keeper(rig, worker)], name=worker, clock=self._clock) as supervisor:
+        async with (
+            rig.store.opened(),
+            Supervisor([self._keeper(rig, worker)], name=worker, clock=self._clock) as supervisor,
+        ):
             stepper.resident = await supervisor.start(runner)
             try:
                 yield
@@ -377,10 +380,13 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
             event: Ends it when set, after the rollout under way: anything with ``is_set()`` and ``wait()``. None: it
                 ends with ``max_rollouts``, or when it is cancelled.
         """
-        stepper, budget = self._stepper(), Budget(self.max_rollouts)
-        rig, worker = stepper.rig, stepper.worker_id
-        if is_set(event):  # also refuses what is no event, before anything has begun
-            return
+        stepper = self._stepper()
+        if not is_set(event):  # which also refuses what is no event, before anything has begun
+            async with stepper.rig.store.opened():
+                await self._take_and_run(stepper, event)
+
+    async def _take_and_run(self, stepper: Stepper, event: Any) -> None:
+        rig, worker, budget = stepper.rig, stepper.worker_id, Budget(self.max_rollouts)
         children: list[ChildSpec[Any]] = [ChildSpec("queue", lambda: QueueActor(rig.store))]
         if stepper.resident is None:
             children.insert(0, self._keeper(rig, worker))

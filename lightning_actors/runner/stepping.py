@@ -64,6 +64,20 @@ class Stepper:
         """Run one; the arguments are those of ``LitAgentRunner.step``. What the agent raised is in the answer."""
         if is_set(event):
             raise RolloutCancelled("the event was set before the rollout began")
+        if self.resident is not None:
+            return await self._run(task, resources, mode, config, metadata, event)
+        async with self.rig.store.opened():  # where the runner resides, it is open already
+            return await self._run(task, resources, mode, config, metadata, event)
+
+    async def _run(
+        self,
+        task: Any,
+        resources: Mapping[str, Resource] | None,
+        mode: RolloutMode | None,
+        config: RolloutConfig | None,
+        metadata: Mapping[str, Any] | None,
+        event: Any,
+    ) -> Execution:
         named = None if resources is None else checked_resources(resources, "resources")
         rollout = await self.rig.ask(
             StartRollout(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
 from lightning_actors.store.memory import InMemoryLightningStore
 from lightning_actors.store.messages import LightningStoreStatistics
+from lightning_actors.store.sqlite import SqliteLightningStore
 from lightning_actors.store.unset import UNSET, Unset
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "LightningStore",
     "LightningStoreCapabilities",
     "LightningStoreStatistics",
+    "SqliteLightningStore",
     "Unset",
 ]

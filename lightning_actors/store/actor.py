@@ -17,25 +17,33 @@ import anyio
 
 from lightning_actors.actors import Actor, ActorRef, Clock, Message, Outcome, Reply, SystemClock, defers, handles
 from lightning_actors.errors import ActorStopped, StoreError
-from lightning_actors.store.api import AtOnce, LightningStore, LightningStoreCapabilities
-from lightning_actors.store.claims import undo_claim
+from lightning_actors.log import get_logger
+from lightning_actors.store.api import AtOnce, LightningStore, LightningStoreCapabilities, Submit
+from lightning_actors.store.claims import CLAIMS, claims_in, undo_claim
 from lightning_actors.store.local import LocalStore
 from lightning_actors.store.messages import (
-    DequeueManyRollouts,
-    DequeueRollout,
     ReleaseAttempt,
     StoreMessage,
     StoreWait,
 )
 from lightning_actors.store.vain_waits import VainWaits
 from lightning_actors.store.waiters import Waiter
-from lightning_actors.types import AttemptedRollout
 
-__all__ = ["ActorStore", "ForwardingStoreActor", "InOneGo", "LocalStoreActor", "StoreActor", "in_one_go", "store_actor"]
+__all__ = [
+    "ActorStore",
+    "ForwardingStoreActor",
+    "InOneGo",
+    "LocalStoreActor",
+    "StoreActor",
+    "SubmittingStoreActor",
+    "in_one_go",
+    "store_actor",
+]
 
 R = TypeVar("R")
 
-_CLAIMS = (DequeueRollout, DequeueManyRollouts)
+log = get_logger("lightning_actors.store")
+
 _CLAIM_SECONDS = 30.0
 
 
@@ -107,8 +115,109 @@ class LocalStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InOneGo)
 
     def undelivered(self, message: Message[Any], value: Any) -> None:
         """A claim that nobody took is undone; else what the operation did stands, as for any caller who went away."""
-        for claim in _claims(message, value):
+        for claim in claims_in(message, value):
             self._local.perform(ReleaseAttempt(claim.rollout_id, claim.attempt.attempt_id))
+
+
+class SubmittingStoreActor(StoreActor, handles_all=(StoreMessage, InOneGo)):
+    """For a store that takes operations and answers later: neither an operation nor a waiter costs a task.
+
+    Args:
+        store: The store.
+        submit: Its way to take operations.
+    """
+
+    def __init__(self, store: LightningStore, submit: Submit) -> None:
+        super().__init__(store)
+        self._submit = submit
+        self._kept: dict[Reply[Any], _Kept] = {}
+        self._is_idle = anyio.Event()
+
+    async def stopping(self) -> None:
+        """End the waits, which nothing would end any more, and let what was begun come to its end."""
+        for kept in [kept for kept in self._kept.values() if kept.is_waiting]:
+            kept.fail(ActorStopped(f"actor {self.name!r} has stopped and will not answer", actor=self.name))
+            kept.take_back()
+        while self._kept:
+            self._is_idle = anyio.Event()
+            await self._is_idle.wait()
+
+    async def stopped(self) -> None:
+        """Take back what is left, if it had to stop at once."""
+        for kept in list(self._kept.values()):
+            kept.take_back()
+
+    @defers(StoreMessage)
+    def operation(self, message: StoreMessage[Any], reply: Reply[Any]) -> None:
+        """Any operation; the timeout of one that waits is the asker's."""
+        kept = _Kept(reply, self._done, is_waiting=isinstance(message, StoreWait))
+        kept.take_back = self._submit(message, kept)
+        self._kept[reply] = kept
+
+    @handles(InOneGo, concurrent=True)
+    async def in_one_go(self, message: InOneGo) -> Sequence[Outcome[Any]]:
+        """Several operations, each when the one before it is committed."""
+        return await _in_turn(self._store, message.operations)
+
+    def _done(self, reply: Reply[Any]) -> None:
+        self._kept.pop(reply, None)
+        if not self._kept:
+            self._is_idle.set()
+
+    def withdrawn(self, message: Message[Any], reply: Reply[Any]) -> None:
+        """The asker went away."""
+        kept = self._kept.get(reply)
+        if kept is not None:
+            kept.take_back()
+            self._done(reply)
+
+    def undelivered(self, message: Message[Any], value: Any) -> None:
+        """A claim that nobody took is undone; else what the operation did stands, as for any caller who went away."""
+        for claim in claims_in(message, value):
+            self._submit(ReleaseAttempt(claim.rollout_id, claim.attempt.attempt_id), _Released(claim.rollout_id))
+
+
+class _Kept:
+    """The slot of an operation that an actor was asked for."""
+
+    __slots__ = ("_done", "_reply", "is_waiting", "take_back")
+
+    def __init__(self, reply: Reply[Any], done: Callable[[Reply[Any]], None], *, is_waiting: bool) -> None:
+        self._reply = reply
+        self._done = done
+        self.is_waiting = is_waiting
+        self.take_back: Callable[[], None] = _nothing
+
+    def set(self, value: Any, /) -> None:
+        """Hand the reply to whoever asked."""
+        self._done(self._reply)
+        self._reply.set(value)
+
+    def fail(self, error: BaseException, /) -> None:
+        """Hand the error to whoever asked."""
+        self._done(self._reply)
+        self._reply.fail(error)
+
+
+class _Released:
+    """The slot of a claim that is undone."""
+
+    __slots__ = ("_rollout_id",)
+
+    def __init__(self, rollout_id: str) -> None:
+        self._rollout_id = rollout_id
+
+    def set(self, value: Any, /) -> None:
+        """It was undone, or had begun."""
+        log.info("claim_undone", rollout_id=self._rollout_id, released=value)
+
+    def fail(self, error: BaseException, /) -> None:
+        """It was not."""
+        log.error("claim_not_undone", rollout_id=self._rollout_id, error=repr(error))
+
+
+def _nothing() -> None:
+    """Takes back what was not submitted."""
 
 
 class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InOneGo)):
@@ -126,7 +235,7 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InO
     @handles(StoreMessage, concurrent=True)
     async def operation(self, message: StoreMessage[Any]) -> Any:
         """Any operation; a claim is carried to its end, for if its asker goes away meanwhile it has to be undone."""
-        if isinstance(message, _CLAIMS):
+        if isinstance(message, CLAIMS):
             with anyio.CancelScope(shield=True), self.clock.move_on_after(_CLAIM_SECONDS):
                 return await self._store.ask(message)
             raise StoreError(f"{type(message).__name__} was not answered within {_CLAIM_SECONDS:g} s")
@@ -135,14 +244,7 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InO
     @handles(InOneGo, concurrent=True)
     async def in_one_go(self, message: InOneGo) -> Sequence[Outcome[Any]]:
         """Several operations, each by its own way."""
-        outcomes: list[Outcome[Any]] = []
-        for one in message.operations:
-            try:
-                outcomes.append(Outcome(await self._store.ask(one), None))
-            except Exception as error:  # noqa: BLE001 - it is the asker's
-                outcomes.append(Outcome(None, error))
-                break
-        return outcomes
+        return await _in_turn(self._store, message.operations)
 
     @handles(StoreWait, concurrent=True)
     async def wait(self, message: StoreWait[Any]) -> Any:
@@ -157,7 +259,7 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InO
 
     async def undelivered(self, message: Message[Any], value: Any) -> None:
         """A claim that nobody took is undone, even while this actor is being cancelled."""
-        for claim in _claims(message, value):
+        for claim in claims_in(message, value):
             await undo_claim(self._store, self.clock, claim)
 
 
@@ -173,18 +275,24 @@ def in_one_go(at_once: AtOnce, operations: Sequence[StoreMessage[Any]]) -> Seque
     return outcomes
 
 
-def _claims(message: Message[Any], value: Any) -> Sequence[AttemptedRollout]:
-    """The claims in a reply, the last one first: undone in this order, they stand in the queue as before."""
-    if not isinstance(message, _CLAIMS) or value is None:
-        return ()
-    claims: Sequence[AttemptedRollout] = [value] if isinstance(message, DequeueRollout) else value
-    return list(reversed(claims))
+async def _in_turn(store: LightningStore, operations: Sequence[StoreMessage[Any]]) -> Sequence[Outcome[Any]]:
+    """The same for a store that has to be awaited."""
+    outcomes: list[Outcome[Any]] = []
+    for one in operations:
+        try:
+            outcomes.append(Outcome(await store.ask(one), None))
+        except Exception as error:  # noqa: BLE001 - it is the asker's
+            outcomes.append(Outcome(None, error))
+            break
+    return outcomes
 
 
 def store_actor(store: LightningStore) -> StoreActor:
-    """The actor that fits a store: a local one takes the short way, unless its class changes a step of the long one."""
+    """The actor that fits a store: the shortest way, unless the store's class changes a step of the long one."""
     if isinstance(store, LocalStore) and store.at_once is not None:
         return LocalStoreActor(store)
+    if store.submit is not None:
+        return SubmittingStoreActor(store, store.submit)
     return ForwardingStoreActor(store)
 
 

@@ -12,6 +12,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
@@ -28,7 +29,7 @@ from lightning_actors.store.completions import Completions
 from lightning_actors.store.once import Once, Repeats
 from lightning_actors.store.run_ledger import RunLedger
 
-__all__ = ["AtOnce", "LightningStore", "LightningStoreCapabilities", "store_operation"]
+__all__ = ["AtOnce", "LightningStore", "LightningStoreCapabilities", "Slot", "Submit", "store_operation"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +40,31 @@ class AtOnce(Protocol):
 
     def __call__(self, message: Message[R], /) -> R:
         """Carry one operation out. Raises StoreError as the operation says."""
+        ...
+
+
+class Slot(Protocol):
+    """Where the outcome of an operation is put; the `Reply` of an actor is one."""
+
+    def set(self, value: Any, /) -> object:
+        """This is the reply."""
+        ...
+
+    def fail(self, error: BaseException, /) -> object:
+        """It was not carried out, for this reason."""
+        ...
+
+
+class Submit(Protocol):
+    """Takes operations in the order in which they are to be carried out, and puts their outcomes into slots later."""
+
+    def __call__(self, message: Message[Any], slot: Slot, /) -> Callable[[], None]:
+        """Take one operation; one that waits, waits without a limit unless its timeout is 0.
+
+        Returns:
+            A function that takes it back. If it was not begun it never will be; else a claim is undone and what else it
+            does stands. The slot may be filled all the same.
+        """
         ...
 
 
@@ -110,6 +136,8 @@ class LightningStore(ABC):
 
     It does the same as `ask`, for callers on the store's own event loop that are checkpoints themselves.
     """
+    submit: Submit | None = None
+    """What takes operations and answers later, on the loop, without await; None where a store has no such way."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Note which operations the subclass replaces with methods of its own."""
@@ -170,6 +198,13 @@ class LightningStore(ABC):
             ConfigError: ``after`` is no cursor. (One that this store has not given is an error of the iteration.)
         """
         return Completions(self.next_completion, after)
+
+    def opened(self) -> AbstractAsyncContextManager[None]:
+        """What whoever uses the store is in for as long as they do: trainers, runners that reside, ``iter``, servers.
+
+        A store that is elsewhere keeps its connection in it; one that is here does nothing, and closes nothing.
+        """
+        return nullcontext()
 
     async def keep_time(self) -> None:
         """Settle deadlines as they fall due, until cancelled; a store whose home does so by itself just sleeps."""

@@ -1,21 +1,35 @@
-"""Undoing claims that nobody took, so that they count no attempt and others get them first."""
+"""Claims that nobody took, and undoing them, so that they count no attempt and others get them first."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
 
 import anyio
 
 from lightning_actors.actors.clock import Clock
+from lightning_actors.actors.message import Message
 from lightning_actors.log import get_logger
 from lightning_actors.store.api import LightningStore
-from lightning_actors.store.messages import ReleaseAttempt
+from lightning_actors.store.messages import DequeueManyRollouts, DequeueRollout, ReleaseAttempt
 from lightning_actors.types import AttemptedRollout
 
-__all__ = ["undo_claim"]
+__all__ = ["CLAIMS", "claims_in", "undo_claim"]
 
 log = get_logger("lightning_actors.store")
 
 _AGAIN = (0.05, 0.5)
 _SECONDS = 5.0
+CLAIMS: Final = (DequeueRollout, DequeueManyRollouts)
+"""The operations whose reply has to be undone where nobody takes it."""
+
+
+def claims_in(message: Message[Any], reply: Any) -> Sequence[AttemptedRollout]:
+    """The claims in a reply, the last one first: undone in this order, they stand in the queue as before."""
+    if not isinstance(message, CLAIMS) or reply is None:
+        return ()
+    claims: Sequence[AttemptedRollout] = [reply] if isinstance(message, DequeueRollout) else reply
+    return list(reversed(claims))
 
 
 async def undo_claim(store: LightningStore, clock: Clock, claim: AttemptedRollout) -> None:

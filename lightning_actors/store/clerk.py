@@ -19,7 +19,7 @@ from lightning_actors.store.change import Change
 from lightning_actors.store.handlers import handle
 from lightning_actors.store.handlers.abandoned import abandoned
 from lightning_actors.store.handlers.deadlines import settled, why_over
-from lightning_actors.store.messages import StoreWait
+from lightning_actors.store.messages import StoreRead, StoreWait
 from lightning_actors.store.tables import Tables
 from lightning_actors.store.waiters import Waiter, Waiters
 
@@ -92,7 +92,7 @@ class Clerk:
         self.settle()
         return self.waiters.add(message, answer)
 
-    def answer_now(self, message: StoreWait[R]) -> R:
+    def answer_now(self, message: StoreRead[R]) -> R:
         """What can be answered by now; the deadlines stay as they are."""
         return handle(self._tables, message, self._clock.time()).reply
 

@@ -9,7 +9,7 @@ import anyio.lowlevel
 
 from lightning_actors.errors import WrongLoop
 
-__all__ = ["LoopGuard"]
+__all__ = ["LoopGuard", "running_loop"]
 
 
 class LoopGuard:
@@ -35,7 +35,7 @@ class LoopGuard:
         Raises:
             WrongLoop: The store is in use from another one.
         """
-        if self.users and _running_loop() != self._loop:
+        if self.users and running_loop() != self._loop:
             raise WrongLoop(
                 f"this {self._kind} is in use from another event loop or thread. From a worker thread, call it with "
                 f"anyio.from_thread.run(store.enqueue_rollout, task); two loops want a store each"
@@ -45,7 +45,7 @@ class LoopGuard:
         """One more waits or watches, on the running loop. Raises WrongLoop."""
         self.check()
         if not self.users:
-            self._loop = _running_loop()
+            self._loop = running_loop()
         self.users += 1
 
     def leave(self) -> None:
@@ -55,7 +55,8 @@ class LoopGuard:
             self._loop = None
 
 
-def _running_loop() -> object:
+def running_loop() -> object:
+    """The event loop, or trio's token, of the caller; None outside of any."""
     try:
         return asyncio.get_running_loop()  # the quick answer, which is nearly always the right one
     except RuntimeError:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, field, replace
-from typing import Any, Literal, Self, TypeVar, cast, get_args
+from typing import Any, Final, Literal, Self, TypeVar, cast, get_args
 
 from opentelemetry.sdk.trace import ReadableSpan
 from pydantic import ConfigDict, Field
@@ -93,9 +93,12 @@ __all__ = [
     "WaitForRollouts",
 ]
 
+MOST_RECORDS: Final = 2**53
+"""More than any store holds, and no more than every home, and JSON everywhere, can count to."""
+
 R_co = TypeVar("R_co", covariant=True)
 
-_CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+_CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class StoreMessage(Message[R_co]):
@@ -129,7 +132,10 @@ class StoreWait(StoreRead[R_co]):
 
 
 class LightningStoreStatistics(TypedDict, total=False):
-    """Counts, uptime in seconds, and sizes in bytes where the store keeps spans in memory."""
+    """Counts, uptime in seconds, and sizes in bytes where the store keeps spans in memory.
+
+    ``unfiled_spans`` are those that a server was sent and could give to no attempt.
+    """
 
     name: str
     total_rollouts: int
@@ -137,6 +143,7 @@ class LightningStoreStatistics(TypedDict, total=False):
     total_spans: int
     total_resources: int
     total_workers: int
+    unfiled_spans: int
     uptime: float
     total_span_bytes: int
     eviction_threshold_bytes: int
@@ -216,7 +223,7 @@ class DequeueManyRollouts(StoreMessage[list[AttemptedRollout]]):
     """
 
     _: KW_ONLY
-    limit: int = 1
+    limit: int = Field(default=1, le=MOST_RECORDS)
     worker_id: str | None = None
     lease: Lease | None = None
 
@@ -307,8 +314,8 @@ class QueryRollouts(StoreRead[PaginatedResult[Rollout]]):
     filter_logic: FilterLogic = "and"
     sort_by: str | None = None
     sort_order: SortOrder = "asc"
-    limit: int = Field(default=-1, ge=-1)
-    offset: int = Field(default=0, ge=0)
+    limit: int = Field(default=-1, ge=-1, le=MOST_RECORDS)
+    offset: int = Field(default=0, ge=0, le=MOST_RECORDS)
     status: Many[RolloutStatus] | None = None
     rollout_ids: Many[str] | None = None
 
@@ -321,8 +328,8 @@ class QueryAttempts(StoreRead[PaginatedResult[Attempt]]):
     _: KW_ONLY
     sort_by: str | None = "sequence_id"
     sort_order: SortOrder = "asc"
-    limit: int = Field(default=-1, ge=-1)
-    offset: int = Field(default=0, ge=0)
+    limit: int = Field(default=-1, ge=-1, le=MOST_RECORDS)
+    offset: int = Field(default=0, ge=0, le=MOST_RECORDS)
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -348,8 +355,8 @@ class QueryResources(StoreRead[PaginatedResult[ResourcesUpdate]]):
     resources_id_contains: str | None = None
     sort_by: str | None = None
     sort_order: SortOrder = "asc"
-    limit: int = Field(default=-1, ge=-1)
-    offset: int = Field(default=0, ge=0)
+    limit: int = Field(default=-1, ge=-1, le=MOST_RECORDS)
+    offset: int = Field(default=0, ge=0, le=MOST_RECORDS)
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -468,8 +475,8 @@ class QuerySpans(StoreRead[PaginatedResult[Span]]):
     name: str | None = None
     name_contains: str | None = None
     filter_logic: FilterLogic = "and"
-    limit: int = Field(default=-1, ge=-1)
-    offset: int = Field(default=0, ge=0)
+    limit: int = Field(default=-1, ge=-1, le=MOST_RECORDS)
+    offset: int = Field(default=0, ge=0, le=MOST_RECORDS)
     sort_by: str | None = "sequence_id"
     sort_order: SortOrder = "asc"
 
@@ -525,8 +532,8 @@ class QueryWorkers(StoreRead[PaginatedResult[Worker]]):
     filter_logic: FilterLogic = "and"
     sort_by: str | None = None
     sort_order: SortOrder = "asc"
-    limit: int = Field(default=-1, ge=-1)
-    offset: int = Field(default=0, ge=0)
+    limit: int = Field(default=-1, ge=-1, le=MOST_RECORDS)
+    offset: int = Field(default=0, ge=0, le=MOST_RECORDS)
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

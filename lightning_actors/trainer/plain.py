@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -18,7 +18,9 @@ from lightning_actors.trainer.run import Run
 from lightning_actors.trainer.signals import heeding_signals
 from lightning_actors.types import Dataset
 
-__all__ = ["refuse_inside_loop", "run_plain"]
+__all__ = ["refuse_inside_loop", "run_plain", "run_to_its_end"]
+
+R = TypeVar("R")
 
 _CLOSING_SECONDS = 1.0
 
@@ -52,11 +54,24 @@ def run_plain(
         using: Entered around it all.
     """
     with using:
-        loop = asyncio.new_event_loop()
-        try:
-            return loop.run_until_complete(_execute(make, train, val))
-        finally:
-            _close(loop)
+        return run_to_its_end(lambda: _execute(make, train, val))
+
+
+def run_to_its_end(
+    main: Callable[[], Coroutine[Any, Any, R]],
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+) -> R:
+    """Run a coroutine in an event loop made for it; what refuses to end does not hold up the return.
+
+    Args:
+        main: Makes it.
+        new_loop: Makes the loop.
+    """
+    loop = new_loop()
+    try:
+        return loop.run_until_complete(main())
+    finally:
+        _close(loop)
 
 
 async def _execute(make: Callable[[], Run], train: Dataset[Any] | None, val: Dataset[Any] | None) -> RunResult:

@@ -112,6 +112,10 @@ class Run:
         Raises:
             Exception: What the algorithm raised, or what ended the tree.
         """
+        async with self._rig.store.opened():
+            return await self._execute(train, val)
+
+    async def _execute(self, train: Dataset[Any] | None, val: Dataset[Any] | None) -> RunResult:
         store, rig = self._rig.store, self._rig
         await self.census.begin()
         if self._initial is not None:

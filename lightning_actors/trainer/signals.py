@@ -46,7 +46,9 @@ class Stoppable(Protocol):
 
 
 @contextmanager
-def heeding_signals(run: Stoppable, again: Callable[[], None]) -> Generator[None]:
+def heeding_signals(
+    run: Stoppable, again: Callable[[], None], *, hint: str = "rollouts under way finish; once more stops at once"
+) -> Generator[None]:
     """Stop this in the running event loop, instead of what signals did before, for the length of the block.
 
     In a thread other than the main one signals are nobody's to take, and this does nothing.
@@ -54,11 +56,12 @@ def heeding_signals(run: Stoppable, again: Callable[[], None]) -> Generator[None
     Args:
         run: What to stop.
         again: Called in the event loop at each signal after the first.
+        hint: What is said of the first.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    watch = _Watch(asyncio.get_running_loop(), run, again)
+    watch = _Watch(asyncio.get_running_loop(), run, again, hint)
     before = {number: watch.take(number) for number in _HEEDED}
     try:
         yield
@@ -76,10 +79,11 @@ class _Watch:
     What swallows that three times over is left to the system: the next signal ends the process.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, run: Stoppable, again: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, run: Stoppable, again: Callable[[], None], hint: str) -> None:
         self._loop = loop
         self._run = run
         self._again = again
+        self._hint = hint
         self._received_count = 0
         self._heard_count = 0
         self._unheard_since: float | None = None
@@ -130,7 +134,7 @@ class _Watch:
         self._unheard_since = None
         self._heard_count += 1
         if self._heard_count == 1:
-            log.warning("stopping", signal=name, hint="rollouts under way finish; once more stops at once")
+            log.warning("stopping", signal=name, hint=self._hint)
             self._run.interrupt()
         else:
             log.warning("stopping_at_once", signal=name, tree=str(self._run.tree()))

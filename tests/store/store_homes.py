@@ -31,9 +31,16 @@ from typing import Any, Final
 import anyio
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
+from http_home import over_http, requests_have_arrived
+from link_home import over_a_link
 
 from lightning_actors.actors import Clock, hosted
-from lightning_actors.store import InMemoryLightningStore, LightningStore, LightningStoreCapabilities
+from lightning_actors.store import (
+    InMemoryLightningStore,
+    LightningStore,
+    LightningStoreCapabilities,
+    SqliteLightningStore,
+)
 from lightning_actors.store.actor import ActorStore, ForwardingStoreActor, store_actor
 from lightning_actors.store.local import LocalStore
 from lightning_actors.store.memory_tables import MemoryTables
@@ -120,11 +127,32 @@ async def kept(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
     yield KeptStore(place, clock=clock)
 
 
+@asynccontextmanager
+async def in_a_file(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
+    """The bare store in a file."""
+    async with SqliteLightningStore(place / "store.db", clock=clock) as store:
+        yield store
+
+
+@asynccontextmanager
+async def in_a_file_behind_its_actor(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
+    """The store in a file, spoken to through its actor."""
+    async with (
+        SqliteLightningStore(place / "store.db", clock=clock) as store,
+        hosted(lambda: store_actor(store)) as ref,
+    ):
+        yield ActorStore(ref, store, clock=clock)
+
+
 HOMES: dict[str, Home] = {
     "memory": Home(in_memory),
     "actor": Home(behind_its_actor),
     "forwarding": Home(behind_a_forwarding_actor, loops=frozenset({"asyncio"})),
+    "file": Home(in_a_file, kind="SqliteLightningStore", holds_any_object=False, is_kept=True),
+    "file-actor": Home(in_a_file_behind_its_actor, kind="SqliteLightningStore", holds_any_object=False, is_kept=True),
     "kept": Home(kept, kind="KeptStore", loops=frozenset({"asyncio"}), is_kept=True),
+    "http": Home(over_http, holds_any_object=False),
+    "link": Home(over_a_link, holds_any_object=False),
 }
 
 _numbers = itertools.count(1)
@@ -209,6 +237,7 @@ async def everyone_waits(store: LightningStore | None = None) -> None:
     if store is not None:
         await store.get_worker_by_id("nobody")
         await wait_all_tasks_blocked()
+    await requests_have_arrived()
 
 
 class Later:

@@ -243,6 +243,7 @@ async def test_who_watches_is_told_that_a_lease_has_lapsed(store: LightningStore
         store.watch_attempt(under_way.attempt.attempt_id, of_running.stop),
         store.watch_queue(of_queue.ready),
     ]
+    await store.statistics()  # a store that is elsewhere has heard of the watches by now
     clock.advance(30)
     await store.statistics()
     assert (of_claimed.reasons, of_running.reasons) == (["released"], ["lease lapsed"])

@@ -203,7 +203,7 @@ async def test_an_attempt_under_a_lease_goes_on_for_a_whole_lease(opened: Opened
         under_way = await store.start_rollout("running", begun=True, lease=LEASE)
         long = await store.start_rollout("long", begun=True, lease=Lease(holder="client-1", seconds=1_000))
         assert claimed is not None
-        clock.advance(3_000)
+    clock.advance(3_000)
     async with opened() as store:
         ids = [one.attempt.attempt_id for one in (claimed, under_way, long)]
         assert await store.renew_leases("client-1", [ids[2]]) == []
@@ -233,7 +233,7 @@ async def test_silence_while_the_store_was_away_is_nobodys(opened: Opened, clock
     config = RolloutConfig(unresponsive_seconds=5, timeout_seconds=1_000)
     async with opened() as store:
         leased = await store.start_rollout("task", config=config, begun=True, lease=LEASE)
-        clock.advance(100)
+    clock.advance(100)
     async with opened() as store:
         clock.advance(4)
         assert (await latest(store, leased.rollout_id)).status == "running"
@@ -245,7 +245,7 @@ async def test_a_timeout_that_passed_while_the_store_was_away_is_kept(opened: Op
     config = RolloutConfig(timeout_seconds=50)
     async with opened() as store:
         leased = await store.start_rollout("task", config=config, begun=True, lease=LEASE)
-        clock.advance(100)
+    clock.advance(100)
     async with opened() as store:
         assert (await latest(store, leased.rollout_id)).status == "timeout"
 

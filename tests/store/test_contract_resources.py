@@ -191,10 +191,12 @@ async def test_statistics_count(store: LightningStore, home: Home, clock: Virtua
     }
 
 
-async def test_a_store_that_takes_no_otlp_says_so(store: LightningStore) -> None:
+async def test_a_store_says_where_it_takes_otlp_or_that_it_takes_none(store: LightningStore) -> None:
     from lightning_actors.errors import StoreError  # noqa: PLC0415 - one use
 
     assert store.capabilities.get("async_safe") is True
-    assert not store.capabilities.get("otlp_traces", False)
+    if store.capabilities.get("otlp_traces"):
+        assert store.otlp_traces_endpoint().endswith("/v1/traces")
+        return
     with pytest.raises(StoreError, match="OTLP"):
         store.otlp_traces_endpoint()

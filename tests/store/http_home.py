@@ -1,0 +1,91 @@
+"""The home behind a real server: in the test's own loop, or on trio in a thread with a loop of asyncio's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, cast
+
+import pytest
+from anyio import sleep
+from anyio.from_thread import start_blocking_portal
+from sniffio import current_async_library
+
+from lightning_actors import InMemoryLightningStore, LightningStore, LightningStoreClient, LightningStoreServer
+from lightning_actors.actors import Clock, Message
+from lightning_actors.actors.testkit import VirtualClock
+
+__all__ = ["lead", "over_http", "requests_have_arrived"]
+
+R = TypeVar("R")
+
+_HOMES: list[CountingClient] = []
+
+
+@asynccontextmanager
+async def over_http(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
+    """The store in memory, served over HTTP; its client makes a request of each operation."""
+    if current_async_library() == "asyncio":
+        server = LightningStoreServer(InMemoryLightningStore(clock=clock), port=0, clock=clock)
+        async with server, _client_of(server, clock) as client:
+            yield client
+        return
+    follower = VirtualClock(clock.time())
+    with start_blocking_portal("asyncio") as portal:
+        server = LightningStoreServer(InMemoryLightningStore(clock=follower), port=0, clock=follower)
+        with portal.wrap_async_context_manager(server):
+            lead(cast("VirtualClock", clock), lambda seconds: portal.call(follower.advance, seconds))
+            async with _client_of(server, clock) as client:
+                yield client
+
+
+def lead(clock: VirtualClock, follow: Callable[[float], None]) -> None:
+    """Have another clock, in another thread, go on with this one."""
+    advance = clock.advance
+
+    def advance_both(seconds: float) -> None:
+        follow(seconds)
+        advance(seconds)
+
+    cast("Any", clock).advance = advance_both
+
+
+@asynccontextmanager
+async def _client_of(server: LightningStoreServer, clock: Clock) -> AsyncGenerator[LightningStoreClient]:
+    client = CountingClient(server, clock)
+    _HOMES.append(client)
+    try:
+        yield client
+    finally:
+        _HOMES.remove(client)
+        await client.close()
+
+
+async def requests_have_arrived() -> None:
+    """Wait until all requests under way wait in the server for what they ask for."""
+    # what is under way in the kernel, or in another thread, tells nobody of it
+    while any(client.under_way != client.server.waiters for client in _HOMES):  # noqa: ASYNC110
+        await sleep(0.001)
+
+
+class CountingClient(LightningStoreClient):
+    """A client that is not open, and knows how many of its operations are under way."""
+
+    def __init__(self, server: LightningStoreServer, clock: Clock) -> None:
+        super().__init__(server.endpoint, clock=clock)
+        self.server = server
+        self.under_way = 0
+
+    async def deliver(self, message: Message[R], /) -> R:
+        self.under_way += 1
+        try:
+            return await super().deliver(message)
+        finally:
+            self.under_way -= 1
+
+    def watch_queue(self, ready: Callable[[], None], /) -> NoReturn:
+        pytest.skip("a client that is not open is told of nothing, and says so")
+
+    def watch_attempt(self, attempt_id: str, stop: Callable[[str], None], /) -> NoReturn:
+        pytest.skip("a client that is not open is told of nothing, and says so")
