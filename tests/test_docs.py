@@ -122,6 +122,10 @@ def test_the_readmes_test_of_an_actor_passes(said: dict[str, list[str]]) -> None
 # ── its commands ──
 
 
+def test_the_readmes_store_is_kept_and_shared(said: dict[str, list[str]]) -> None:
+    assert said["keep.py"] == ["succeeded 1.0", "succeeded is remembered"]
+
+
 def test_the_ci_script_runs_the_readmes_commands_in_their_order() -> None:
     demo, check = (line.strip().split(" && ") for line in blocks("README.md", "bash"))
     lines = text_of(".ci/run").splitlines()
