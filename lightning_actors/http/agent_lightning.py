@@ -56,7 +56,7 @@ async def stand_in(message: StoreMessage[Any], carry: Carry) -> Any:
             reply = await _put_back(message, carry)
         case m.StartRollout(begun=True):
             reply = await _begun(message, carry)
-        case m.AddResources(publish=False):
+        case m.AddResources(publish=False) | m.UpdateResources(publish=False):
             log.warning("resources_published", why="Agent Lightning's server keeps none that it does not publish")
             reply = await carry(replace(message, publish=True))
         case m.DequeueRollout() | m.DequeueManyRollouts() | m.StartRollout() if message.lease is not None:

@@ -546,6 +546,7 @@ class AttemptRun:
     def _note_begun(self) -> None:
         self._verdict.has_begun = True
         self._rig.running[self.rollout.attempt.attempt_id] = self.rollout.rollout_id
+        self._rig.begun[0] += 1
 
     def _resources_wanted(self) -> StoreMessage[ResourcesUpdate | None]:
         resources_id = self.rollout.resources_id

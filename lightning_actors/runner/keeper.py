@@ -20,14 +20,15 @@ _LATE_SECONDS = 2.0
 async def keep_flushing(rig: Rig) -> None:
     """Write spans while their rollouts run, so that they can be read meanwhile and count as signs of life."""
     while True:
-        before = rig.clock.monotonic()
+        before, running, begun = rig.clock.monotonic(), len(rig.running), rig.begun[0]
         await rig.clock.sleep(_FLUSH_SECONDS)
         late = rig.clock.monotonic() - before - _FLUSH_SECONDS
-        if late > _LATE_SECONDS and rig.running:
+        running += rig.begun[0] - begun  # what blocked the loop may have ended by now
+        if late > _LATE_SECONDS and running:
             log.warning(
                 "event_loop_blocked",
                 seconds=round(late, 1),
-                running=len(rig.running),
+                running=running,
                 hint="an async agent that blocks holds up all others: make it a sync agent, which gets a thread. "
                 "Or there is more to do at once than one core can",
             )

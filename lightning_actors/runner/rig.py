@@ -44,6 +44,7 @@ class Rig:
         patience: Seconds that an agent has to end once it was asked to.
         clock: The time.
         running: The attempts under way: attempt id to rollout id.
+        begun: How many attempts have begun: a list of one, which all views of the rig share.
         calls: The agent calls under way.
         closing: Set once a signal has come: from then on no runner begins another rollout, even where the event loop
             is too busy to hear of it.
@@ -60,6 +61,7 @@ class Rig:
     patience: float = 2.0
     clock: Clock = field(default_factory=SystemClock)
     running: dict[str, str] = field(default_factory=dict[str, str])
+    begun: list[int] = field(default_factory=lambda: [0])
     calls: set[DetachedCall[Any]] = field(default_factory=set[DetachedCall[Any]])
     closing: threading.Event = field(default_factory=threading.Event)
     aborting: threading.Event = field(default_factory=threading.Event)

@@ -22,7 +22,7 @@ from simulated_plan import PlannedFollower
 
 import lightning_actors as agl
 from lightning_actors.algorithm import Experience, OnlineAlgorithm
-from lightning_actors.errors import ActorStopped, RolloutNotEnded, StoreError
+from lightning_actors.errors import ActorStopped, NotLearning, RolloutNotEnded, StoreError
 
 if TYPE_CHECKING:
     from simulated_world import World
@@ -134,7 +134,8 @@ class Learner(Follower):
         async with self.algorithm.learning(store, after=self.cursor):
             for number in range(self.plan.feedbacks):
                 await self.world.clock.sleep(0.5 * number)
-                await self._give_feedback(len(self.feedbacks))
+                if not await self._give_feedback(len(self.feedbacks)):
+                    return  # it learns no more; why is raised where the block is left
             await anyio.sleep_forever()
 
     async def learn_from(self, experience: Experience) -> None:
@@ -158,9 +159,10 @@ class Learner(Follower):
         self.rewards.update(agl.get_reward_value(span) for span in experience.spans)
         self.seen.append(End(experience.rollout.rollout_id, experience.rollout.status))
 
-    async def _give_feedback(self, number: int) -> None:
+    async def _give_feedback(self, number: int) -> bool:
+        """Give some, where there is anything to give it to; tells whether the algorithm goes on learning."""
         if not self.world.enqueued:
-            return
+            return True
         given = Feedback(self.world.enqueued[number % len(self.world.enqueued)], self.world.next_reward())
         self.feedbacks.append(given)
         given.outcome = "given up"
@@ -172,6 +174,10 @@ class Learner(Follower):
                 given.outcome = "refused"
             except LearnError:
                 given.outcome = "kept, and not learned from"
+            except NotLearning as error:
+                given.outcome = "kept, and not learned from" if error.kept else "refused"
+                return False
+        return True
 
 
 class Student(OnlineAlgorithm):

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from store_homes import Told, claim, dump, end, get
 
-from lightning_actors.errors import ResourcesNotFound
+from lightning_actors.errors import ConfigError, ResourcesNotFound
 from lightning_actors.store import LightningStore
 from lightning_actors.types import AttemptedRollout, EnqueueRolloutRequest, PromptTemplate, RolloutConfig
 
@@ -112,7 +112,7 @@ async def test_many_who_ask_at_once_under_one_key_get_one_rollout(store: Lightni
 
 
 async def test_an_empty_key_is_refused(store: LightningStore) -> None:
-    with pytest.raises(ValidationError, match="key"):
+    with pytest.raises(ConfigError, match="key"):
         await store.enqueue_rollout("task", key="")
     with pytest.raises(ValidationError, match="key"):
         EnqueueRolloutRequest(input="task", key="")

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from lightning_actors.actors.testkit import VirtualClock
+from lightning_actors.errors import NotJson
 from lightning_actors.store import InMemoryLightningStore, LightningStore
 from lightning_actors.types import PromptTemplate, Resource
 
@@ -97,6 +98,10 @@ async def test_a_resource_that_cannot_be_written_is_published_each_time_anew(sto
         call: Any
 
     tool = Tool(call=object())
+    try:
+        await store.publish_resources({"tool": tool})
+    except NotJson:
+        return  # a home that writes what it is given refuses it
     one = await store.publish_resources({"tool": tool})
     await store.publish_resources({"a": prompt("1")})
     two = await store.publish_resources({"a": prompt("2")})

@@ -280,7 +280,6 @@ async def test_a_full_disk_can_still_be_read_though_a_deadline_cannot_be_settled
 
 
 TOO_MUCH: dict[str, Attempt] = {
-    "number": lambda store, claimed: store.add_span(span_in(claimed, sequence_id=2**70)),
     "text": lambda store, _: store.update_worker("Worker-\ud800"),
 }
 
