@@ -41,6 +41,7 @@ __all__ = [
     "home_loop",
     "is_called_by",
     "is_in_detached_task",
+    "refuse_what_was_ended",
     "runs_a_loop",
 ]
 
@@ -95,6 +96,17 @@ def runs_a_loop() -> bool:
     return True
 
 
+def refuse_what_was_ended() -> None:
+    """To be called on the event loop, for a thread that wants something of it.
+
+    Raises:
+        DetachedCallEnded: The thread was asked to end: what it was for is over.
+    """
+    seat = _seat.get()
+    if seat is not None and seat.call.is_asked_to_end:
+        raise _ended(seat.call)
+
+
 class DetachedCallEnded(Exception):
     """A thread that waited on its event loop was asked to end."""
 
@@ -102,13 +114,24 @@ class DetachedCallEnded(Exception):
 class DetachedCall(Generic[R]):
     """A call under way outside any task group; its result or error is a value."""
 
-    __slots__ = ("_finished", "_is_finished", "_value", "error", "has_begun", "name", "on_cancel", "on_finish")
+    __slots__ = (
+        "_finished",
+        "_is_finished",
+        "_value",
+        "error",
+        "has_begun",
+        "is_asked_to_end",
+        "name",
+        "on_cancel",
+        "on_finish",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._finished: anyio.Event | None = None
         self._is_finished = False
         self.has_begun = False
+        self.is_asked_to_end = False
         self.error: BaseException | None = None
         self._value: R | None = None
         self.on_cancel: Callable[[], object] | None = None
@@ -131,7 +154,8 @@ class DetachedCall(Generic[R]):
         return cast("R", self._value)
 
     def cancel(self) -> None:
-        """Ask it to end; a thread can be asked only while it waits on its event loop."""
+        """Ask it to end; a thread hears of it only where it waits on its event loop, now or later."""
+        self.is_asked_to_end = True
         if self.on_cancel is not None and not self._is_finished:
             self.on_cancel()
 
@@ -368,6 +392,7 @@ class _Seat:
     async def lend(self, function: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Run a function while this thread waits for it: its place is another's, and it can be asked to end."""
         places, call = self.places, self.call
+        refuse_what_was_ended()
         has_place = call in places.holders
         with anyio.CancelScope() as scope:
             call.on_cancel = scope.cancel
@@ -378,7 +403,11 @@ class _Seat:
                 call.on_cancel = None
                 if has_place:
                     await places.take_back(call)
-        raise DetachedCallEnded(f"the {call.name} was asked to end")
+        raise _ended(call)
+
+
+def _ended(call: DetachedCall[Any]) -> DetachedCallEnded:
+    return DetachedCallEnded(f"the {call.name} was asked to end")
 
 
 _seat: ContextVar[_Seat | None] = ContextVar("lightning_actors_seat", default=None)

@@ -14,7 +14,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, TypeVar
 
 from lightning_actors.actors import ChildSpec, Clock, Supervisor, SystemClock
-from lightning_actors.detached import DaemonThreads, DetachedCallEnded, await_on_home_loop, home_loop
+from lightning_actors.detached import (
+    DaemonThreads,
+    DetachedCallEnded,
+    await_on_home_loop,
+    home_loop,
+    refuse_what_was_ended,
+)
 from lightning_actors.error_text import note
 from lightning_actors.errors import ConfigError, RolloutCancelled, RunnerNotReady
 from lightning_actors.litagent import LitAgent
@@ -248,8 +254,11 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
 
     @property
     def blocking_store(self) -> BlockingStore:
-        """The store for a sync agent: the same operations, called without await. Raises RunnerNotReady."""
-        return BlockingStore(self.store, home_loop())
+        """The store for a sync agent: the same operations, called without await. Raises RunnerNotReady.
+
+        Once the rollout around it has been ended, a sync agent that goes on is refused each of them: RolloutCancelled.
+        """
+        return BlockingStore(self.store, home_loop(), check=_unless_ended)
 
     # ── rollouts ──
 
@@ -321,7 +330,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
 
         Raises:
             Exception: As ``step``.
-            RolloutCancelled: Also where the rollout around this call is ended while it waits.
+            RolloutCancelled: Also where the rollout around this call has been ended, or is while it waits.
             WrongLoop: An event loop runs in this thread (await ``step``), or the thread belongs to none.
         """
 
@@ -409,6 +418,14 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
 
     def _keeper(self, rig: Rig, worker: str) -> ChildSpec[KeeperActor]:
         return ChildSpec("keeper", lambda: KeeperActor(rig, [worker], heartbeat_interval=self.heartbeat_interval))
+
+
+def _unless_ended() -> None:
+    """Refuse what a sync agent asks for whose rollout is over."""
+    try:
+        refuse_what_was_ended()
+    except DetachedCallEnded as ended:
+        raise RolloutCancelled(f"the store takes nothing more from this agent, because {ended}") from ended
 
 
 def _warn_of(**given: Any) -> None:

@@ -43,10 +43,15 @@ class BlockingStore:
         store: The store to look at.
         token: The event loop that owns the store; None for the running one, or if none is running here, for the one
             that began this thread (``anyio.to_thread``).
+        check: Called on the event loop, in the caller's context, before each operation: raises where the caller has
+            none coming any more.
     """
 
-    def __init__(self, store: LightningStore, token: EventLoopToken | None = None) -> None:
+    def __init__(
+        self, store: LightningStore, token: EventLoopToken | None = None, *, check: Callable[[], None] | None = None
+    ) -> None:
         self._store = store
+        self._check = check
         self._token = token if token is not None else _running_loop()
         self._waits: set[anyio.CancelScope] = set()
         self._closed = False
@@ -114,6 +119,8 @@ class BlockingStore:
     async def _carry_out(self, operation: Callable[[], Coroutine[Any, Any, R]]) -> R:
         if self._token is not None and current_token().native_token is not self._token.native_token:
             raise _AnotherLoop
+        if self._check is not None:
+            self._check()
         with anyio.CancelScope() as scope:
             if not self._closed:
                 self._waits.add(scope)

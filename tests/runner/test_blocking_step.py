@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -156,3 +156,56 @@ async def test_blocking_step_says_where_it_belongs(store: InMemoryLightningStore
             await anyio.to_thread.run_sync(thread.join)
     assert ("await what it stands for" if where == "the event loop" else "belongs to no event loop") in str(errors[0])
     assert len(await store.query_rollouts()) == 0
+
+
+# ── after the end ──
+
+
+class LeftBehind(agl.LitAgent[str]):
+    """Hangs in the outer rollout until it is let go, and only then turns to its runner."""
+
+    def __init__(self, act: Callable[[LeftBehind], object]) -> None:
+        self.act = act
+        self.begun, self.release, self.is_done = threading.Event(), threading.Event(), threading.Event()
+        self.errors: list[BaseException] = []
+
+    def rollout(self, task: str, resources: agl.NamedResources, rollout: agl.Rollout) -> None:
+        if task != "outer":
+            return
+        self.view = self.runner.blocking_store
+        self.begun.set()
+        self.release.wait()
+        try:
+            self.act(self)
+        except BaseException as error:
+            self.errors.append(error)
+            raise
+        finally:
+            self.is_done.set()
+
+
+AFTERWARDS: dict[str, Callable[[LeftBehind], object]] = {
+    "a step": lambda agent: agent.runner.blocking_step("inner"),
+    "a write": lambda agent: agent.runner.blocking_store.enqueue_rollout("late"),
+    "a write by the view that it had": lambda agent: agent.view.enqueue_rollout("late"),
+    "a read": lambda agent: agent.view.query_rollouts(),
+}
+
+
+@pytest.mark.parametrize("act", AFTERWARDS.values(), ids=AFTERWARDS.keys())
+@pytest.mark.parametrize("resident", [False, True], ids=["with", "async with"])
+async def test_a_sync_agent_that_was_left_behind_begins_and_writes_nothing_more(
+    store: InMemoryLightningStore, act: Callable[[LeftBehind], object], *, resident: bool
+) -> None:
+    agent = LeftBehind(act)
+    runner = agl.LitAgentRunner[str](agl.DummyTracer(), patience=0.01)
+    async with bound(runner, agent, store, resident=resident):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runner.step, "outer")
+            await anyio.to_thread.run_sync(agent.begun.wait)
+            tasks.cancel_scope.cancel()
+        agent.release.set()
+        await anyio.to_thread.run_sync(agent.is_done.wait)
+    assert [type(error) for error in agent.errors] == [agl.RolloutCancelled]
+    assert "was asked to end" in str(agent.errors[0])
+    assert [rollout.input for rollout in await store.query_rollouts()] == ["outer"]
