@@ -59,11 +59,14 @@ async def test_an_update_of_a_new_id_makes_it(store: LightningStore) -> None:
     assert await store.get_latest_resources() == made
 
 
-async def test_a_users_own_resource_is_kept_as_it_is(store: LightningStore) -> None:
-    class Lexicon(Resource):
-        resource_type: Literal["lexicon"] = "lexicon"
-        words: tuple[str, ...]
+class Lexicon(Resource):
+    """A resource of a user's own, defined once: what travels is read as the class of its ``resource_type``."""
 
+    resource_type: Literal["lexicon of a contract"] = "lexicon of a contract"
+    words: tuple[str, ...]
+
+
+async def test_a_users_own_resource_is_kept_as_it_is(store: LightningStore) -> None:
     mine = Lexicon(words=("a", "b"))
     update = await store.add_resources({"words": mine, "llm": LLM(endpoint="http://x/v1", model="m")})
     found = await store.get_resources_by_id(update.resources_id)
