@@ -15,8 +15,8 @@ from anyio import from_thread
 from anyio.lowlevel import checkpoint, current_token
 
 from lightning_actors.actors.testkit import VirtualClock
-from lightning_actors.detached import DaemonThreads, detached_task, home_loop
-from lightning_actors.errors import RunnerError
+from lightning_actors.detached import DaemonThreads, await_on_home_loop, detached_task, home_loop
+from lightning_actors.errors import RolloutCancelled, RunnerError
 
 pytestmark = pytest.mark.anyio
 
@@ -369,3 +369,76 @@ def test_what_a_loop_left_behind_does_not_count_in_the_next() -> None:
     finally:
         release.set()
         threads.close()
+
+
+async def test_a_thread_is_refused_once_it_was_asked_to_end_and_is_cut_short_where_it_waits() -> None:
+    threads, release, waiting = DaemonThreads(1), threading.Event(), anyio.Event()
+    errors: list[BaseException] = []
+
+    async def wait() -> None:
+        waiting.set()
+        await anyio.sleep_forever()
+
+    def work() -> None:
+        for _ in range(2):
+            try:
+                await_on_home_loop(wait)
+            except RolloutCancelled as error:
+                errors.append(error)
+        release.wait()
+
+    call = await threads.start(work, name="worker")
+    await waiting.wait()
+    assert not call.is_asked_to_end
+    call.cancel()
+    release.set()
+    assert await call.end(30.0)
+    assert call.error is None
+    assert ["the worker was asked to end" in str(error) for error in errors] == [True, True]
+    threads.close()
+
+
+async def test_a_wait_that_ends_in_the_moment_in_which_its_thread_is_asked_to_end_has_its_value() -> None:
+    threads = DaemonThreads(1)
+
+    async def ask_and_return() -> int:
+        call.cancel()
+        return 42
+
+    begun = anyio.Event()
+
+    def work() -> int:
+        await_on_home_loop(begun.wait)
+        return await_on_home_loop(ask_and_return)
+
+    call = await threads.start(work, name="worker")
+    begun.set()
+    await call.finished.wait()
+    assert call.value == 42
+    threads.close()
+
+
+async def test_a_place_is_not_taken_back_for_a_thread_that_has_ended_meanwhile() -> None:
+    """It gave its context to another thread, and did not wait for that."""
+    threads, gate, waiting = DaemonThreads(1), anyio.Event(), threading.Event()
+    helpers: list[threading.Thread] = []
+
+    async def wait() -> None:
+        waiting.set()
+        await gate.wait()
+
+    def work() -> None:
+        helpers.append(
+            threading.Thread(target=contextvars.copy_context().run, args=(await_on_home_loop, wait), daemon=True)
+        )
+        helpers[0].start()
+        waiting.wait()
+
+    call = await threads.start(work, name="worker")
+    await call.finished.wait()
+    gate.set()
+    await anyio.to_thread.run_sync(helpers[0].join)
+    for _ in range(2):
+        with anyio.fail_after(30):
+            await (await threads.start(threading.get_ident, name="next")).finished.wait()
+    threads.close()

@@ -14,15 +14,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, TypeVar
 
 from lightning_actors.actors import ChildSpec, Clock, Supervisor, SystemClock
-from lightning_actors.detached import (
-    DaemonThreads,
-    DetachedCallEnded,
-    await_on_home_loop,
-    home_loop,
-    refuse_what_was_ended,
-)
+from lightning_actors.detached import DaemonThreads, await_on_home_loop, home_loop, home_wait
 from lightning_actors.error_text import note
-from lightning_actors.errors import ConfigError, RolloutCancelled, RunnerNotReady
+from lightning_actors.errors import ConfigError, RunnerNotReady
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
 from lightning_actors.queue import LostClaims, QueueActor
@@ -256,9 +250,9 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
     def blocking_store(self) -> BlockingStore:
         """The store for a sync agent: the same operations, called without await. Raises RunnerNotReady.
 
-        Once the rollout around it has been ended, a sync agent that goes on is refused each of them: RolloutCancelled.
+        Once the rollout around it was ended, whoever uses it is told so by RolloutCancelled.
         """
-        return BlockingStore(self.store, home_loop(), check=_unless_ended)
+        return BlockingStore(self.store, home_loop(), within=home_wait())
 
     # ── rollouts ──
 
@@ -315,7 +309,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         """`step` for code in a thread, such as a sync agent that runs another rollout: blocks that thread alone.
 
         A sync agent gives up its thread's place meanwhile, so that the rollout it waits for may need one. Where the
-        rollout around it is ended meanwhile, the step is cancelled.
+        rollout around it is ended, the step is cancelled; where it was ended before, no step begins.
 
         Args:
             input: As in ``step``.
@@ -330,17 +324,14 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
 
         Raises:
             Exception: As ``step``.
-            RolloutCancelled: Also where the rollout around this call has been ended, or is while it waits.
+            RolloutCancelled: Also where the rollout around this call was ended, before or while it waits.
             WrongLoop: An event loop runs in this thread (await ``step``), or the thread belongs to none.
         """
 
         async def step() -> Rollout:
             return await self.step(input, resources=resources, mode=mode, config=config, metadata=metadata, event=event)
 
-        try:
-            return await_on_home_loop(step)
-        except DetachedCallEnded as ended:
-            raise RolloutCancelled(f"the step was cancelled, because {ended}") from ended
+        return await_on_home_loop(step)
 
     def step_many(
         self,
@@ -418,14 +409,6 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
 
     def _keeper(self, rig: Rig, worker: str) -> ChildSpec[KeeperActor]:
         return ChildSpec("keeper", lambda: KeeperActor(rig, [worker], heartbeat_interval=self.heartbeat_interval))
-
-
-def _unless_ended() -> None:
-    """Refuse what a sync agent asks for whose rollout is over."""
-    try:
-        refuse_what_was_ended()
-    except DetachedCallEnded as ended:
-        raise RolloutCancelled(f"the store takes nothing more from this agent, because {ended}") from ended
 
 
 def _warn_of(**given: Any) -> None:

@@ -10,7 +10,7 @@ import anyio
 from lightning_actors.error_text import describe
 from lightning_actors.errors import ActorError, InvalidTransition, RolloutCancelled, RolloutTimeout, RunnerError
 from lightning_actors.log import get_logger
-from lightning_actors.runner.rig import Rig
+from lightning_actors.runner.rig import Rig, is_cancelled
 from lightning_actors.store import UNSET
 from lightning_actors.store.messages import UpdateAttempt, UpdateRollout
 from lightning_actors.types import AttemptedRollout
@@ -131,7 +131,9 @@ class Verdict:
                 await self._rig.store.ask(word)
         except InvalidTransition:
             return False  # it had ended already
-        except Exception as error:  # noqa: BLE001 - boundary: the store, on a way out that must go on
+        except BaseException as error:  # boundary: the store, on a way out that must go on
+            if isinstance(error, anyio.get_cancelled_exc_class()) and is_cancelled():
+                raise
             log.warning("end_not_reported", rollout_id=self._rollout.rollout_id, error=describe(error))
             return False if isinstance(error, ActorError) else None  # the store's actor is gone
         return True

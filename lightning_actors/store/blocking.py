@@ -15,6 +15,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import anyio
@@ -43,16 +44,19 @@ class BlockingStore:
         store: The store to look at.
         token: The event loop that owns the store; None for the running one, or if none is running here, for the one
             that began this thread (``anyio.to_thread``).
-        check: Called on the event loop, in the caller's context, before each operation: raises where the caller has
-            none coming any more.
+        within: What to enter, on that event loop, around each operation: it may refuse one by raising.
     """
 
     def __init__(
-        self, store: LightningStore, token: EventLoopToken | None = None, *, check: Callable[[], None] | None = None
+        self,
+        store: LightningStore,
+        token: EventLoopToken | None = None,
+        *,
+        within: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         self._store = store
-        self._check = check
         self._token = token if token is not None else _running_loop()
+        self._within = within
         self._waits: set[anyio.CancelScope] = set()
         self._closed = False
 
@@ -119,13 +123,12 @@ class BlockingStore:
     async def _carry_out(self, operation: Callable[[], Coroutine[Any, Any, R]]) -> R:
         if self._token is not None and current_token().native_token is not self._token.native_token:
             raise _AnotherLoop
-        if self._check is not None:
-            self._check()
         with anyio.CancelScope() as scope:
             if not self._closed:
                 self._waits.add(scope)
                 try:
-                    return await operation()
+                    with self._within():
+                        return await operation()
                 finally:
                     self._waits.discard(scope)
         raise StoreError("the run that this store belonged to has ended: its blocking view takes no more calls")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from contextvars import copy_context
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 import pytest
+from anyio.lowlevel import checkpoint
 
 import lightning_actors as agl
 from lightning_actors.errors import WrongLoop
 from lightning_actors.store import InMemoryLightningStore
+from lightning_actors.store.messages import EnqueueRollout
 
 pytestmark = pytest.mark.anyio
+
+R = TypeVar("R")
 
 
 @asynccontextmanager
@@ -166,7 +172,7 @@ class LeftBehind(agl.LitAgent[str]):
 
     def __init__(self, act: Callable[[LeftBehind], object]) -> None:
         self.act = act
-        self.begun, self.release, self.is_done = threading.Event(), threading.Event(), threading.Event()
+        self.release, self.is_done, self.begun = threading.Event(), threading.Event(), threading.Event()
         self.errors: list[BaseException] = []
 
     def rollout(self, task: str, resources: agl.NamedResources, rollout: agl.Rollout) -> None:
@@ -184,28 +190,151 @@ class LeftBehind(agl.LitAgent[str]):
             self.is_done.set()
 
 
+async def until_waited_for(store: agl.LightningStore) -> None:
+    """Let the others run until somebody waits for a rollout."""
+    while True:
+        for rollout in await store.query_rollouts():
+            if (await store.explain_rollout(rollout.rollout_id)).waiters:
+                return
+        await checkpoint()
+
+
 AFTERWARDS: dict[str, Callable[[LeftBehind], object]] = {
     "a step": lambda agent: agent.runner.blocking_step("inner"),
+    "a step in a thread of its own": lambda agent: in_copied_context(lambda: agent.runner.blocking_step("inner")),
     "a write": lambda agent: agent.runner.blocking_store.enqueue_rollout("late"),
     "a write by the view that it had": lambda agent: agent.view.enqueue_rollout("late"),
+    "a write in a thread of its own": lambda agent: in_copied_context(lambda: agent.view.enqueue_rollout("late")),
+    "a message": lambda agent: agent.view.ask(EnqueueRollout("late")),
     "a read": lambda agent: agent.view.query_rollouts(),
+    "the completions": lambda agent: next(agent.view.completions()),
 }
 
 
-@pytest.mark.parametrize("act", AFTERWARDS.values(), ids=AFTERWARDS.keys())
+def in_copied_context(work: Callable[[], R]) -> R:
+    """Work in a thread that knows where it belongs."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, work).result()
+
+
+async def cancel_the_step(runner: agl.LitAgentRunner[str], agent: LeftBehind) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(runner.step, "outer")
+        await anyio.to_thread.run_sync(agent.begun.wait)
+        tasks.cancel_scope.cancel()
+
+
+async def cancel_in_the_store(runner: agl.LitAgentRunner[str], agent: LeftBehind) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def step() -> None:
+            with pytest.raises(agl.RolloutCancelled):
+                await runner.step("outer")
+
+        tasks.start_soon(step)
+        await anyio.to_thread.run_sync(agent.begun.wait)
+        (rollout,) = await runner.store.query_rollouts()
+        await runner.store.update_rollout(rollout.rollout_id, status="cancelled")
+
+
+async def let_its_deadline_pass(runner: agl.LitAgentRunner[str], agent: LeftBehind) -> None:
+    with pytest.raises(agl.RolloutTimeout):
+        await runner.step("outer", config=agl.RolloutConfig(timeout_seconds=0.01))
+
+
+End = Callable[[agl.LitAgentRunner[str], LeftBehind], Awaitable[None]]
+
+
+@pytest.mark.parametrize("end", [cancel_the_step, cancel_in_the_store, let_its_deadline_pass])
+@pytest.mark.parametrize("what", AFTERWARDS)
 @pytest.mark.parametrize("resident", [False, True], ids=["with", "async with"])
-async def test_a_sync_agent_that_was_left_behind_begins_and_writes_nothing_more(
-    store: InMemoryLightningStore, act: Callable[[LeftBehind], object], *, resident: bool
+async def test_a_sync_agent_that_was_left_behind_begins_and_writes_nothing(
+    store: InMemoryLightningStore, what: str, end: End, *, resident: bool
 ) -> None:
-    agent = LeftBehind(act)
     runner = agl.LitAgentRunner[str](agl.DummyTracer(), patience=0.01)
-    async with bound(runner, agent, store, resident=resident):
+    agent = LeftBehind(AFTERWARDS[what])
+    try:
+        async with bound(runner, agent, store, resident=resident):
+            await end(runner, agent)
+            (outer,) = await store.query_rollouts()
+            while (
+                not runner.bound_rig().left_behind
+            ):  # a resident actor waits for it, and a step that was cancelled not
+                await checkpoint()
+            assert runner.bound_rig().left_behind == [f"agent of {outer.rollout_id}"]
+            agent.release.set()
+            await anyio.to_thread.run_sync(agent.is_done.wait)
+            assert [rollout.input for rollout in await store.query_rollouts()] == ["outer"]
+    finally:
+        agent.release.set()
+    (error,) = agent.errors
+    assert isinstance(error, agl.RolloutCancelled)
+    assert f"the agent of {outer.rollout_id} was asked to end" in str(error)
+
+
+async def test_a_sync_agent_that_was_asked_to_end_between_two_waits_begins_nothing_either(
+    store: InMemoryLightningStore,
+) -> None:
+    """It is not left behind: it ends within its patience, as soon as it turns to its runner."""
+    runner = agl.LitAgentRunner[str](agl.DummyTracer(), patience=30.0)
+    agent = LeftBehind(AFTERWARDS["a step"])
+    with runner.run_context(agent=agent, store=store):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runner.step, "outer")
             await anyio.to_thread.run_sync(agent.begun.wait)
+            (call,) = runner.bound_rig().calls
             tasks.cancel_scope.cancel()
-        agent.release.set()
-        await anyio.to_thread.run_sync(agent.is_done.wait)
-    assert [type(error) for error in agent.errors] == [agl.RolloutCancelled]
+            with anyio.CancelScope(shield=True):
+                while not call.is_asked_to_end:
+                    await checkpoint()
+                agent.release.set()
+        assert runner.bound_rig().left_behind == []
+    assert [(one.input, one.status) for one in await store.query_rollouts()] == [("outer", "cancelled")]
     assert "was asked to end" in str(agent.errors[0])
-    assert [rollout.input for rollout in await store.query_rollouts()] == ["outer"]
+
+
+async def test_a_sync_agent_that_waits_for_the_store_is_ended_there_and_leaves_no_thread_behind(
+    store: InMemoryLightningStore,
+) -> None:
+    def wait(agent: LeftBehind) -> None:
+        rollout = agent.view.enqueue_rollout("never run")
+        agent.view.wait_for_rollouts(rollout_ids=[rollout.rollout_id])
+
+    runner, agent = agl.LitAgentRunner[str](agl.DummyTracer(), patience=30.0), LeftBehind(wait)
+    agent.release.set()
+    with runner.run_context(agent=agent, store=store):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runner.step, "outer")
+            await until_waited_for(store)
+            tasks.cancel_scope.cancel()
+        assert runner.bound_rig().left_behind == []
+    assert isinstance(agent.errors[0], agl.RolloutCancelled)
+
+
+async def test_all_threads_of_a_sync_agent_that_step_are_ended(store: InMemoryLightningStore) -> None:
+    inside: list[str] = []
+
+    def step_twice(agent: LeftBehind) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            steps = [pool.submit(copy_context().run, other.blocking_step, name) for name in ("one", "two")]
+        for step in steps:
+            agent.errors.append(step.exception() or AssertionError("it ended well"))
+
+    @agl.rollout
+    async def waits(task: str) -> None:
+        inside.append(task)
+        await anyio.sleep_forever()
+
+    agent = LeftBehind(step_twice)
+    agent.release.set()
+    runner = agl.LitAgentRunner[str](agl.DummyTracer(), patience=30.0, max_threads=1)
+    other = agl.LitAgentRunner[str](agl.DummyTracer())
+    with runner.run_context(agent=agent, store=store), other.run_context(agent=waits, store=store):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runner.step, "outer")
+            while len(inside) < 2:
+                await checkpoint()
+            tasks.cancel_scope.cancel()
+        assert runner.bound_rig().left_behind == []
+    assert [type(error) for error in agent.errors] == [agl.RolloutCancelled] * 2
+    assert {one.status for one in await store.query_rollouts()} == {"cancelled"}

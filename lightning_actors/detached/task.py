@@ -1,0 +1,116 @@
+"""`detached_task`: a task of the running loop outside any task group, and telling its code from ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Final, TypeVar
+
+from anyio.lowlevel import current_token
+
+from lightning_actors.detached.call import DetachedCall
+
+__all__ = ["detached_task", "is_called_by", "is_in_detached_task"]
+
+R = TypeVar("R")
+
+_PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
+
+
+def detached_task(
+    function: Callable[..., Awaitable[R]], *args: Any, name: str, context: Context | None = None
+) -> DetachedCall[R]:
+    """Run an async function in a task of its own on the running loop.
+
+    Args:
+        function: What to run.
+        *args: Its arguments.
+        name: The task's name.
+        context: Context variables to run in; a copy of the current ones by default.
+    """
+    call: DetachedCall[R] = DetachedCall(name)
+    token = current_token()
+    start = _start_on_trio if token.backend_class.__module__.endswith("_trio") else _start_on_asyncio
+    start(call, function, args, context)
+    return call
+
+
+async def _run(call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...]) -> None:
+    call.has_begun = True
+    try:
+        value = await function(*args)
+    except BaseException as error:  # noqa: BLE001 - boundary: whatever the call raises is its result, SystemExit included
+        call.settle(None, error)
+    else:
+        call.settle(value, None)
+
+
+def is_in_detached_task(frame: FrameType | None) -> bool:
+    """Whether this is code that a detached task was given to run, and not code of this package that it called.
+
+    To raise an exception in the one ends that call; in the other, it could leave something half done.
+    """
+    return is_called_by(frame, _run.__code__)
+
+
+def is_called_by(frame: FrameType | None, caller: CodeType) -> bool:
+    """Whether this is code of the user's that a function of this package called, and none of the package's own.
+
+    Args:
+        frame: What runs.
+        caller: The code of the function that calls users' code.
+    """
+    within: list[bool] = []
+    while frame is not None and frame.f_code is not caller:
+        within.append(frame.f_code.co_filename.startswith(_PACKAGE))
+        frame = frame.f_back
+    if frame is None:
+        return False
+    while within and within[-1]:  # what calls the agent is ours too
+        within.pop()
+    return bool(within) and not any(within)
+
+
+def _start_on_asyncio(
+    call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...], context: Context | None
+) -> None:
+    # asyncio itself, because anyio has no task outside a task group
+    task = asyncio.get_running_loop().create_task(_run(call, function, args), name=call.name, context=context)
+    call.on_cancel = _Cancel(task, call)
+
+
+class _Cancel:
+    """Cancels a task of asyncio that runs a call."""
+
+    __slots__ = ("_call", "_task")
+
+    def __init__(self, task: asyncio.Task[None], call: DetachedCall[Any]) -> None:
+        self._task = task
+        self._call = call
+
+    def __call__(self) -> None:
+        if not self._call.has_begun:  # a task that is cancelled before its first step could not say how it ended
+            self._task.add_done_callback(self._never_began)
+        self._task.cancel()
+
+    def _never_began(self, _task: asyncio.Task[None]) -> None:
+        self._call.settle(None, asyncio.CancelledError())
+
+
+def _start_on_trio(
+    call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...], context: Context | None
+) -> None:
+    import trio  # noqa: PLC0415 - only where this backend runs
+
+    scope = trio.CancelScope()
+    call.on_cancel = scope.cancel
+
+    async def within() -> None:
+        with scope:
+            await _run(call, function, args)
+
+    trio.lowlevel.spawn_system_task(within, name=call.name, context=context or copy_context())
