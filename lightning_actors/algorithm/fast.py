@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 import anyio
+import anyio.lowlevel
 
 from lightning_actors.actors.plain_group import PlainTaskGroup
 from lightning_actors.algorithm.base import Algorithm
@@ -147,6 +148,7 @@ class _Stream:
         async with PlainTaskGroup() as followers:
             try:
                 while self.failure is None and (task := next(tasks, None)) is not None:
+                    await anyio.lowlevel.checkpoint_if_cancelled()  # the store may carry an enqueueing out all the same
                     await self._room()
                     rollout = await self.going.enqueue(task.input, task.mode, task.place)
                     if rollout.status in ROLLOUT_ENDED:

@@ -275,6 +275,28 @@ async def test_cancelling_the_run_leaves_no_waiter_behind() -> None:
     assert not store._clerk.waiters
 
 
+async def test_a_run_that_is_cancelled_while_it_records_a_task_records_no_more() -> None:
+    class Careful(InMemoryLightningStore):
+        """Records a task whatever happens, as a run's view of the store does."""
+
+        async def enqueue_rollout(self, *args: Any, **kwargs: Any) -> Any:
+            rollout: Any = None
+            with anyio.CancelScope(shield=True):
+                rollout = await super().enqueue_rollout(*args, **kwargs)
+                if rollout.input == 1:
+                    scope.cancel()
+                for _ in range(5):
+                    await checkpoint()
+            return rollout
+
+    store, baseline, trainer = Careful(), Baseline(), Trainer(2)
+    baseline.set_store(store)
+    baseline.set_trainer(trainer)
+    with anyio.CancelScope() as scope:
+        await baseline.run(list(range(50)))
+    assert (await store.query_rollouts()).total == 2
+
+
 @pytest.mark.parametrize("option", [{"polling_interval": 1.0}, {"train_split": 0.8}])
 async def test_options_without_meaning_warn_and_say_what_does_that_job(option: dict[str, Any]) -> None:
     with pytest.warns(UserWarning, match="does that job") as warned:
