@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import anyio
 
@@ -242,8 +242,7 @@ class OnlineAlgorithm(Algorithm):
             self._assignment = assignment = Assignment(store, self._max_queue_length + self._n_workers())
             try:
                 await assignment.carry_out(train_dataset, "train", self._n_epochs)
-                if self._actor is not None:
-                    await self._actor.ask(Conclude())
+                await cast("ActorRef[LearnerActor]", self._actor).ask(Conclude())  # there is one within the block
                 await assignment.carry_out(val_dataset, "val")
             finally:
                 self._assignment = None
