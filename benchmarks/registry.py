@@ -6,13 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from benchmarks.case import Case
-from benchmarks.cases import ask, dev, idle, importing, in_flight, remote, runners, step, store, wake_up
+from benchmarks.cases import (
+    ask,
+    dev,
+    durable,
+    file,
+    idle,
+    importing,
+    in_flight,
+    remote,
+    runners,
+    step,
+    store,
+    wake_up,
+)
 
 __all__ = ["CASES", "UnknownCase", "named"]
 
 CASES: Final[Mapping[str, Case]] = {
     module.CASE.name: module.CASE
-    for module in (ask, step, runners, in_flight, dev, store, remote, wake_up, idle, importing)
+    for module in (ask, step, runners, in_flight, dev, store, durable, file, remote, wake_up, idle, importing)
 }
 
 

@@ -17,6 +17,12 @@ _KEPT_BYTES: Final = 32 * 1024**2
 _AT_ONCE: Final = 500
 
 _FOLDER: Final = f"SELECT {', '.join(FOLDER_COLUMNS)} FROM rollouts JOIN tasks USING (number)"  # noqa: S608 - names of ours
+_WIDTH: Final = len(FOLDER_COLUMNS)
+_WHOLE: Final = (
+    f"SELECT folder.*, {', '.join(f'attempts.{name}' for name in ATTEMPT_COLUMNS)}"  # noqa: S608 - names of ours
+    f" FROM ({_FOLDER} WHERE rollout_id = ?) AS folder LEFT JOIN attempts ON attempts.rollout = folder.number"
+    " ORDER BY attempts.number"
+)
 _ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts"  # noqa: S608 - names of ours
 _TAKEN: Final = (
     "SELECT EXISTS (SELECT 1 FROM rollouts WHERE rollout_id = ?1)"
@@ -53,12 +59,14 @@ class Folders:
             return folder
         if rollout_id in self._absent:
             return None
-        row = self._connection.execute(f"{_FOLDER} WHERE rollout_id = ?", (rollout_id,)).fetchone()
-        if row is None:
+        rows = self._connection.execute(_WHOLE, (rollout_id,)).fetchall()
+        if not rows:
             self._absent.add(rollout_id)
             return None
-        folder = folder_of(row)
-        self._put_in_attempts([folder])
+        folder = folder_of(rows[0][:_WIDTH])
+        for row in rows:
+            if row[_WIDTH] is not None:
+                put_in(folder, row[_WIDTH:])
         return self.add(folder)
 
     def existing(self, rollout_id: str) -> Folder:

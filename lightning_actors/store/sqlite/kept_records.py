@@ -15,7 +15,8 @@ __all__ = ["KeptRecords"]
 R = TypeVar("R")
 
 _KEPT: Final = 512
-_AT_ONCE: Final = 256
+_FEW: Final = 16
+_MANY: Final = 256
 
 
 class KeptRecords(Generic[R]):
@@ -84,9 +85,9 @@ class KeptRecords(Generic[R]):
         self._flush()
         return _All(self)
 
-    def after(self, number: int) -> list[tuple[Any, R]]:
-        """The next few after the one of this number in the table, each with its number."""
-        rows = self._connection.execute(f"{self._select} number > ? ORDER BY number LIMIT {_AT_ONCE}", (number,))
+    def after(self, number: int, count: int) -> list[tuple[Any, R]]:
+        """So many after the one of this number in the table, each with its number."""
+        rows = self._connection.execute(f"{self._select} number > ? ORDER BY number LIMIT ?", (number, count))
         return [(row[-1], self._record_of(row)) for row in rows.fetchall()]
 
     def write(self) -> None:
@@ -110,10 +111,10 @@ class _All(Collection[R]):
         return self._kept.count
 
     def __iter__(self) -> Iterator[R]:
-        last = 0
-        while some := self._kept.after(last):
+        last, count = 0, _FEW
+        while some := self._kept.after(last, count):
             yield from (record for _, record in some)
-            last = some[-1][0]
+            last, count = some[-1][0], min(2 * count, _MANY)
 
     def __contains__(self, record: object) -> bool:
         return any(record == one for one in self)

@@ -91,7 +91,7 @@ class Letter:
         self.is_done = True
 
     def look(self, clerk: Clerk) -> bool:
-        """Answer what only reads without settling first, where nothing can be written; False for anything else."""
+        """Answer what only reads, without settling what is due first; False for anything else."""
         message = self.message
         if isinstance(message, StoreWait) or not isinstance(message, StoreRead):
             return False

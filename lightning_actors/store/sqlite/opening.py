@@ -70,9 +70,7 @@ def _connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         )
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(
-            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
-        )
+        connection = _plain(path)
         _prepare(connection, path, synchronous)
     except BaseException as error:
         if connection is not None:
@@ -81,6 +79,13 @@ def _connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
             raise explained(error, path) from error
         raise
     return connection
+
+
+def _plain(path: Path) -> sqlite3.Connection:
+    """A connection that begins no transaction by itself, for one thread at a time."""
+    return sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+    )
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, synchronous: Synchronous) -> None:
@@ -183,6 +188,12 @@ class StoreFile:
             if isinstance(error, sqlite3.Error):
                 raise explained(error, self.path) from error
             raise
+
+    def connect_to_read(self) -> sqlite3.Connection:
+        """A second connection, by which nothing can be written; for whoever is in another thread."""
+        connection = _plain(self.path)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
 
     def tidy(self) -> None:
         """Cut the write-ahead log back where it has grown because somebody always reads, and so would grow for ever.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from lightning_actors.store.sqlite.folder import Folder
 from lightning_actors.store.sqlite.folders import Folders
-from lightning_actors.store.sqlite.tally import Key, Tally, keys_from
+from lightning_actors.store.sqlite.tally import Key, Tally
 from lightning_actors.types import RolloutStatus
 
 __all__ = ["Pages"]
@@ -71,15 +71,39 @@ class Pages:
     ) -> Sequence[Key]:
         """So many keys from this place in the order of time."""
         low, skip = self._tally.find(statuses, named, start)
-        enough = skip + count
-        if statuses is None:
-            keys = keys_from(self._connection, None, low, enough)
-        else:
-            keys = [key for key in named if key >= low]
-            for status in statuses:
-                keys += keys_from(self._connection, status, low, enough)
-            keys.sort()
-        return keys[skip:enough]
+        if statuses is None or (len(statuses) == 1 and not named):
+            return self._read(None if statuses is None else statuses[0], low, skip, count)
+        keys = [key for key in named if key >= low]
+        for status in statuses:
+            keys += self._read(status, low, 0, skip + count)
+        return sorted(keys)[skip : skip + count]
+
+    def _read(self, status: RolloutStatus | None, low: Key, skip: int, count: int) -> list[Key]:
+        """So many keys of one status, or of any, that follow so many from this one on.
+
+        In two parts, for SQLite searches an index by the first column alone where the second is the row's number.
+        """
+        execute = self._connection.execute
+        which, given = ("", ()) if status is None else ("status = ? AND ", (status,))
+        time, number = low
+        beside = f"FROM rollouts WHERE {which}start_time = ? AND number >= ?"
+        (same,) = execute(
+            f"SELECT count(*) FROM (SELECT 1 {beside} LIMIT ?)",  # noqa: S608 - text of ours
+            (*given, time, number, skip + count),
+        ).fetchone()
+        keys: list[Key] = []
+        if same > skip:
+            keys = execute(
+                f"SELECT start_time, number {beside} ORDER BY number LIMIT ? OFFSET ?",
+                (*given, time, number, count, skip),
+            ).fetchall()
+        if len(keys) < count:
+            keys += execute(
+                f"SELECT start_time, number FROM rollouts WHERE {which}start_time > ?"  # noqa: S608 - text of ours
+                " ORDER BY start_time, number LIMIT ? OFFSET ?",
+                (*given, time, count - len(keys), max(0, skip - same)),
+            ).fetchall()
+        return keys
 
 
 def _key(folder: Folder) -> Key:

@@ -46,6 +46,10 @@ class SqliteLightningStore(LightningStore):
     and nothing is answered before the commit. Usable bare, in a runner's ``run_context``, in a Trainer and behind a
     server, by one process at a time; others may read the file meanwhile. What JSON cannot hold is refused (`NotJson`).
 
+    Nothing is ever dropped; ``statistics`` has the size of all spans as JSON, ``total_span_bytes``, and no thresholds.
+    Memory does not grow with the store. A query of thousands of rollouts is read beside the others: it sees all that
+    was answered before it was asked, and perhaps some of what was asked after it.
+
     Close it with `close`, `aclose`, ``with`` or ``async with``; where that is forgotten, nothing is lost.
 
     Args:

@@ -1,4 +1,4 @@
-"""`Writer`: the one thread that reads and writes a store's file. What waits for it is one transaction.
+"""`Writer`: the one thread that writes a store's file, and reads it. What waits for it is one transaction.
 
 ```
 inbox ──▶ all that waits ──▶ carried out, one after another ──▶ COMMIT ──▶ outbox ──▶ the loop collects
@@ -25,6 +25,7 @@ from lightning_actors.log import get_logger
 from lightning_actors.store.change import Change
 from lightning_actors.store.clerk import Clerk
 from lightning_actors.store.sqlite.letter import Letter, WaitLetter
+from lightning_actors.store.sqlite.long_reads import LongReads, is_long
 from lightning_actors.store.sqlite.news import News
 from lightning_actors.store.sqlite.opening import StoreFile, explained, is_of_the_file
 
@@ -78,7 +79,10 @@ class Writer:
         self._waiting: dict[WaitLetter, None] = {}
         self._news = News()
         """Of the transaction under way."""
+        self._later: list[Letter] = []
+        """What is to be read once it is committed, without anybody waiting for it."""
         self._failure: Exception | None = None
+        self._long_reads = LongReads(file, clock, lambda letter: self._tell([letter], Change(None)))
         self._take_over()
         self.next_due = file.tables.next_due()
         self._thread = threading.Thread(target=self._run, name=f"store {file.path.name}", daemon=True)
@@ -142,6 +146,7 @@ class Writer:
             if letters:
                 self._handle(letters)
         self._end([], lambda: StoreClosed(f"the store in {self._file.path} was closed while this waited"))
+        self._long_reads.close()
         self._file.close()
 
     def _take(self) -> tuple[list[Letter], bool]:
@@ -208,6 +213,9 @@ class Writer:
     def _commit(self) -> News:
         self._tables.commit()
         self._file.tidy()
+        for letter in self._later:
+            self._long_reads.send(letter)
+        self._later = []
         news, self._news = self._news, News()
         return news
 
@@ -222,7 +230,11 @@ class Writer:
 
     def _carry_out(self, letter: Letter) -> None:
         try:
-            letter.carry_out(self.clerk)
+            if is_long(letter, self._tables):
+                self.clerk.settle()
+                self._later.append(letter)
+            else:
+                letter.carry_out(self.clerk)
         except Exception as error:
             if is_of_the_file(error) or self._tables.is_torn:
                 raise
@@ -230,6 +242,7 @@ class Writer:
 
     def _roll_back(self, letters: Iterable[Letter]) -> None:
         """Go back to the last commit, with all who wait, and let these letters begin anew."""
+        self._later = []
         begun, answered = set(letters), self._news.answered
         self._news = News()
         for letter in (*begun, *answered):

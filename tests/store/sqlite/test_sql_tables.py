@@ -6,25 +6,25 @@ import os
 import random
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import settings
-from hypothesis import strategies as some
 from hypothesis.stateful import invariant, rule
-from test_store_model import StoreMachine, configs
+from test_store_model import StoreMachine
 
 from lightning_actors.errors import StoreError
-from lightning_actors.store import InMemoryLightningStore
+from lightning_actors.store import InMemoryLightningStore, rules
 from lightning_actors.store import messages as say
 from lightning_actors.store.local import LocalStore
 from lightning_actors.store.once import Once
 from lightning_actors.store.sqlite import completed, folders, kept_records, line, replies, spans, tally
 from lightning_actors.store.sqlite.schema import migrate
 from lightning_actors.store.sqlite.tables import SqlTables
-from lightning_actors.types import Lease, RolloutConfig, SortOrder
+from lightning_actors.types import Attempt, Lease, RolloutConfig, SortOrder
 
 SMALL: list[tuple[ModuleType, str, int]] = [
     (folders, "_KEPT", 2),
@@ -34,12 +34,16 @@ SMALL: list[tuple[ModuleType, str, int]] = [
     (completed, "_TAIL", 1),
     (tally, "_FULL", 2),
     (kept_records, "_KEPT", 1),
-    (kept_records, "_AT_ONCE", 1),
+    (kept_records, "_FEW", 1),
+    (kept_records, "_MANY", 2),
     (spans, "_ATTEMPTS_KEPT", 1),
     (spans, "_IDS_KEPT", 1),
     (replies, "_SPARE", 3),
 ]
 """So little is at hand that nearly everything is read from the file, and every bound is passed."""
+
+
+Due = Callable[[float], list[Attempt]]
 
 
 class SqlTablesMachine(StoreMachine):
@@ -56,6 +60,8 @@ class SqlTablesMachine(StoreMachine):
         self.patch.setattr(os, "urandom", self.numbers.randbytes)
         super().__init__()
         self.twin = InMemoryLightningStore(clock=self.clock)
+        self.due: list[str] = []
+        self.patch.setattr(self.twin._tables, "due_attempts", self.due_in_the_twin(self.twin._tables.due_attempts))
 
     def open(self) -> None:
         self.connection = sqlite3.connect(Path(self.directory.name) / "store.db", isolation_level=None)
@@ -64,7 +70,41 @@ class SqlTablesMachine(StoreMachine):
         if not self.connection.execute("PRAGMA user_version").fetchone()[0]:
             migrate(self.connection, 0)
         self.tables = SqlTables(self.connection)
+        self.patch.setattr(self.tables, "due_attempts", self.due_in_the_file(self.tables.due_attempts))
         self.store = LocalStore(self.tables, clock=self.clock)
+
+    def due_in_the_twin(self, due_attempts: Due) -> Due:
+        """Note what is due, and in which order."""
+
+        def noted(now: float) -> list[Attempt]:
+            found = due_attempts(now)
+            self.due = [attempt.attempt_id for attempt in found]
+            return found
+
+        return noted
+
+    def due_in_the_file(self, due_attempts: Due) -> Due:
+        """The same is due there, the earliest first; of those due at once, the order is the twin's from here on."""
+
+        def checked(now: float) -> list[Attempt]:
+            found = due_attempts(now)
+            assert sorted(attempt.attempt_id for attempt in found) == sorted(self.due)
+            times = [self.due_time(attempt) for attempt in found]
+            assert times == sorted(times)
+            return sorted(found, key=lambda attempt: self.due.index(attempt.attempt_id))
+
+        return checked
+
+    def due_time(self, attempt: Attempt) -> float:
+        rollout = self.tables.rollout(attempt.rollout_id)
+        assert rollout is not None
+        due = rules.attempt_due(attempt, rollout.config, self.tables.lease(attempt.attempt_id))
+        assert due is not None
+        return due
+
+    def settle(self) -> None:
+        self.twin.settle()
+        super().settle()
 
     def reopen(self) -> None:
         surroundings = self.store._surroundings  # who asked last is not in the tables
@@ -72,8 +112,8 @@ class SqlTablesMachine(StoreMachine):
         self.connection.close()
         self.open()
         self.store._surroundings = surroundings
-        self.store.take_over()
         self.twin.take_over()
+        self.store.take_over()
 
     def teardown(self) -> None:
         self.connection.close()
@@ -102,8 +142,8 @@ class SqlTablesMachine(StoreMachine):
         assert self.store._tables.settled_below(once.client) == self.twin._tables.settled_below(once.client)
 
     def perform_on_both(self, message: Any) -> Any:
-        self.store.settle()
         self.twin.settle()
+        self.store.settle()
         state = self.numbers.getstate()
         expected, refused = outcome(self.twin, message)
         self.numbers.setstate(state)
@@ -114,15 +154,6 @@ class SqlTablesMachine(StoreMachine):
         if error is not None:
             raise error
         return found
-
-    @rule(rollout_id=StoreMachine.rollouts, config=configs, resources_id=some.none() | StoreMachine.resources)
-    def change_by_hand(self, rollout_id: str, config: RolloutConfig, resources_id: str | None) -> None:
-        """No two deadlines come to be the same: which goes first then is nobody's business."""
-        self.clock.advance(1 / 1024)
-        shift = self.asked / 1024
-        given = {"timeout_seconds": config.timeout_seconds, "unresponsive_seconds": config.unresponsive_seconds}
-        moved = {name: seconds + shift for name, seconds in given.items() if seconds is not None}
-        super().change_by_hand(rollout_id, config.evolve(**moved), resources_id)
 
     @rule()
     def commit(self) -> None:
