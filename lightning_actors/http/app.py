@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive
 
 from lightning_actors import __version__
 from lightning_actors.errors import OperationUnavailable
+from lightning_actors.http.batches import as_one
 from lightning_actors.http.envelopes import ONCE_HEADER, wrapped
 from lightning_actors.http.guard import Guard
 from lightning_actors.http.openapi import OPENAPI, description
@@ -76,7 +77,8 @@ def _answering(answer: Answer) -> Answer:
 def _by_route(served: ServedStore, route: Route) -> Answer:
     async def answer(request: Request) -> Response:
         message = await message_of(route, request, served.limits)
-        return await route_response(route, message, await _carried(served, message, request))
+        asked, whole = as_one(message)
+        return await route_response(route, message, whole(await _carried(served, asked, request)))
 
     return answer
 
@@ -121,6 +123,7 @@ def _health(served: ServedStore) -> Answer:
         "version": __version__,
         "pid": os.getpid(),
         "remembers_replies": served.remembers_replies,
+        "durable": served.store.capabilities.get("durable", False),
     }
     response = to_json(about)
 

@@ -7,20 +7,18 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any, Final, cast
 
+from lightning_actors.http.batches import as_batch
 from lightning_actors.http.routes import AGL, MESSAGES, ROUTES, Body, Route
 from lightning_actors.http.served import QUERIES
 from lightning_actors.store import codec
 from lightning_actors.store.json_data import check
 from lightning_actors.store.messages import (
-    DequeueManyRollouts,
-    DequeueRollout,
     EnqueueManyRollouts,
-    EnqueueRollout,
     StoreMessage,
 )
-from lightning_actors.types import EnqueueRolloutRequest, PaginatedResult
+from lightning_actors.types import PaginatedResult
 
-__all__ = ["QUERIES", "Ask", "ask_for"]
+__all__ = ["QUERIES", "Ask", "ask_by_name", "ask_for"]
 
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_.~:@+,;=-]*[A-Za-z0-9_~:@+,;=-]")
 """What can stand in a path as it is, and is no step of it."""
@@ -59,31 +57,29 @@ def ask_for(message: StoreMessage[Any]) -> Ask:
     Raises:
         NotJson: It holds what JSON cannot.
     """
-    if isinstance(message, EnqueueRollout):
-        check(EnqueueRollout, message)  # so that an error names the place in what was asked
-        request = EnqueueRolloutRequest(**{name: getattr(message, name) for name in EnqueueRolloutRequest.model_fields})
-        return _first_of(EnqueueManyRollouts([request]), message)
-    if isinstance(message, DequeueRollout):
-        return _first_of(DequeueManyRollouts(limit=1, **_all_of(message)), message)
+    batch, reply_of = as_batch(message)
+    if batch is not message:
+        check(type(message), message)  # so that an error names the place in what was asked
+        return _first_of(batch, message, reply_of)
     if isinstance(message, QUERIES) and message.limit == 0:
         return _with_no_items(message)
     route = _FIRST.get(type(message))
     if route is None or not _fits(message, route):
-        return _named(message)
+        return ask_by_name(message)
     return _on_route(message, route)
 
 
 _FIRST: Final = {route.message: route for route in reversed(ROUTES)}
 
 
-def _first_of(many: StoreMessage[Any], message: StoreMessage[Any]) -> Ask:
-    """A batch of one, whose reply is the first of the replies; by its own name where the route does not do."""
-    ask = ask_for(many)
+def _first_of(batch: StoreMessage[Any], message: StoreMessage[Any], reply_of: Callable[[Any], Any]) -> Ask:
+    """A batch of one; the operation by its own name where the route of the batch does not do."""
+    ask = ask_for(batch)
     if ask.is_named:
-        return _named(message)
+        return ask_by_name(message)
 
     def read(body: bytes) -> Any:
-        return next(iter(ask.read(body)), None)
+        return reply_of(ask.read(body))
 
     return replace(ask, message=message, read=read)
 
@@ -108,7 +104,8 @@ def _fits(message: StoreMessage[Any], route: Route) -> bool:
     return all(_PLAIN_ID.fullmatch(one) and one not in _RESERVED for one in ids if one != "latest" or len(ids) == 1)
 
 
-def _named(message: StoreMessage[Any]) -> Ask:
+def ask_by_name(message: StoreMessage[Any]) -> Ask:
+    """The request that asks for a message by its name, of which only a server of ours knows."""
     kind = type(message)
     body = codec.dump(kind, message)
     return Ask(message, "POST", f"{MESSAGES}/{kind.__name__}", _reader(kind, None), body, is_named=True)
@@ -155,7 +152,3 @@ def _is_default(message: StoreMessage[Any], field: Field[Any]) -> bool:
 def _default(field: Field[Any]) -> Any:
     """A dataclass field's default; pydantic keeps that of a ``Field`` inside of it."""
     return MISSING if field.default is MISSING else getattr(field.default, "default", field.default)
-
-
-def _all_of(message: StoreMessage[Any]) -> dict[str, Any]:
-    return {field.name: getattr(message, field.name) for field in fields(cast("Any", message))}

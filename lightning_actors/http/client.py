@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import ssl
+import warnings
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, Self, TypeVar
@@ -35,6 +36,8 @@ R = TypeVar("R")
 log = get_logger("lightning_actors.http")
 
 _RETRY_DELAYS: Final = (1.0, 2.0, 5.0)
+_HARMLESS: Final = ((), (0.1, 0.2, 0.5))
+"""What ``health_retry_delays`` may say without asking for something: nothing, or Agent Lightning's default."""
 
 
 class LightningStoreClient(AsyncContextManagerMixin, LightningStore):
@@ -81,6 +84,13 @@ class LightningStoreClient(AsyncContextManagerMixin, LightningStore):
         link_options: LinkOptions | None = None,
         health_retry_delays: Sequence[float] = (),
     ) -> None:
+        if tuple(health_retry_delays) not in _HARMLESS:
+            warnings.warn(
+                "LightningStoreClient(health_retry_delays=...) has no meaning here: retry_delays says when a request is "
+                "tried again",
+                UserWarning,
+                stacklevel=2,
+            )
         self.address, in_address = _parted(server_address)
         self.token = token_or_environment(token or in_address)
         self.ssl_context = ssl_context
@@ -171,16 +181,17 @@ class LightningStoreClient(AsyncContextManagerMixin, LightningStore):
 
     @property
     def capabilities(self) -> LightningStoreCapabilities:
-        """Copies of it in other processes are the same store; it is taken for one of ours until it has answered."""
-        welcome = self._link.welcome
+        """Copies of it in other processes are the same store; what the server's can do is known once it was asked."""
+        welcome, about = self._link.welcome, self.routes.about
         remembers = self.routes.is_ours is not False if welcome is None else welcome.remembers_replies
+        durable = about.get("durable") is True if welcome is None else welcome.durable
         return LightningStoreCapabilities(
             async_safe=True,
             thread_safe=True,
             zero_copy=True,
             otlp_traces=True,
             remembers_replies=remembers,
-            durable=welcome is not None and welcome.durable,
+            durable=durable,
         )
 
     def otlp_traces_endpoint(self) -> str:

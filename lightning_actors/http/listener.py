@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -88,6 +89,10 @@ class Listener(uvicorn.Server):
                 **tls,
             )
         )
+        try:
+            self.config.load()
+        except ssl.SSLError as error:
+            raise ConfigError(f"the certificate or its key cannot be read ({error}): both are files in PEM") from error
         self.listening = asyncio.Event()
         self._stop = asyncio.Event()
         self._grace = 0.0

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from lightning_actors.actors import Clock, Message
 from lightning_actors.errors import BoundExceeded, RolloutNotFound, StoreError, StoreUnreachable
 from lightning_actors.http import agent_lightning
-from lightning_actors.http.asking import Ask, ask_for
+from lightning_actors.http.asking import Ask, ask_by_name, ask_for
 from lightning_actors.http.envelopes import ONCE_HEADER, Numbers, header_of, is_repeatable
 from lightning_actors.http.paging import asks_for_all, page_by_page
 from lightning_actors.http.polling import Polling
@@ -56,6 +56,7 @@ class RouteCarrier:
 
     Attributes:
         is_ours: Whether the server is one of ours; None until it has answered.
+        about: What it says of itself; empty until it was asked.
     """
 
     def __init__(self, address: str, sessions: Sessions, *, retry_delays: Sequence[float], clock: Clock) -> None:
@@ -65,7 +66,9 @@ class RouteCarrier:
         self._clock = clock
         self._numbers = Numbers()
         self._polling: Polling | None = None
+        self._watching = 0
         self.is_ours: bool | None = None
+        self.about: dict[str, Any] = {}
 
     async def carry(self, message: Message[R], /) -> R:
         """Have one operation carried out.
@@ -77,27 +80,27 @@ class RouteCarrier:
         if isinstance(asked, StoreWait):
             return await self._wait(asked)
         if isinstance(asked, Once):
-            return await self._ask(ask_for(asked.message), {ONCE_HEADER: header_of(asked)})
+            return await self._ask(ask_by_name(asked.message), {ONCE_HEADER: header_of(asked)})
         return await self._carry(asked)
 
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[None]:
         """Watch by asking again and again, for the length of a block: for a server that cannot speak first."""
-        if self._polling is not None:
-            yield
-            return
-        self._polling = Polling(self._carry, self._clock)
+        self._watching += 1
+        polling = self._polling = self._polling or Polling(self._carry, self._clock)
         failure: Exception | None = None
         try:
             async with create_task_group() as group:
-                group.start_soon(self._polling.run)
+                group.start_soon(polling.run)
                 try:
                     yield
                 except Exception as error:  # noqa: BLE001 - raised again outside of the task group, which would wrap it
                     failure = error
                 group.cancel_scope.cancel()
         finally:
-            self._polling = None
+            self._watching -= 1
+            if not self._watching:
+                self._polling = None
         if failure is not None:
             raise failure
 
@@ -138,13 +141,29 @@ class RouteCarrier:
 
     async def _numbered(self, message: AddSpan) -> AddSpan:
         """A span with a number of its own, which Agent Lightning's server does not give it."""
-        if self.is_ours is None:
-            self.is_ours = SERVER_HEADER in (await self._send(Ask(Statistics(), "GET", HEALTH, bytes))).headers
-        if self.is_ours:
+        if await self._is_one_of_ours():
             return message
         span = message.span
         number = await self._carry(GetNextSpanSequenceId(span.rollout_id, span.attempt_id))
         return AddSpan(span.model_copy(update={"sequence_id": number}))
+
+    async def get_acquainted(self) -> None:
+        """Ask the server what it is and what its store can do.
+
+        Raises:
+            StoreUnreachable: No store answers.
+        """
+        response = await self._send(Ask(Statistics(), "GET", HEALTH, bytes))
+        self.is_ours = SERVER_HEADER in response.headers
+        self.about = _object(response)
+        if self.about.get("status") != "ok":
+            raise agent_lightning.not_a_store(self._address, response.status_code)
+
+    async def _is_one_of_ours(self) -> bool:
+        """Whether the server is one of ours, which is asked where it has not answered yet."""
+        if self.is_ours is None:
+            await self.get_acquainted()
+        return self.is_ours is True
 
     async def _wait(self, message: StoreWait[Any]) -> Any:
         """A wait in pieces that the server bounds; between them nothing is asked."""
@@ -162,7 +181,7 @@ class RouteCarrier:
 
     async def _look_whether_they_exist(self, message: StoreWait[Any]) -> None:
         """Agent Lightning's server waits for what it knows and says nothing of the rest."""
-        if isinstance(message, WaitForRollouts) and not self.is_ours:
+        if isinstance(message, WaitForRollouts) and not await self._is_one_of_ours():
             await agent_lightning.look_for(message.rollout_ids, self._carry)
 
     async def _ask(self, ask: Ask, headers: dict[str, str] | None = None) -> Any:
@@ -252,12 +271,20 @@ class RouteCarrier:
             return await session.operations.request(ask.method, ask.path, **options)
 
     def _unreachable(self, error: Exception) -> StoreUnreachable:
-        what = str(error) or type(error).__name__
+        what = _first_words(error)
         return StoreUnreachable(
             f"no store answers at {self._address} ({what}): is it running (`lightning-actors store` starts one), and "
             f"is the address right?",
             address=self._address,
         )
+
+
+def _first_words(error: BaseException) -> str:
+    """What an error says, or else what it came from; the libraries below leave some without a word."""
+    at: BaseException | None = error
+    while at is not None and not str(at):
+        at = at.__cause__ or at.__context__
+    return type(error).__name__ if at is None else str(at)
 
 
 def _is_full(message: StoreWait[Any], reply: Any) -> bool:

@@ -104,7 +104,7 @@ class ServedStore:
         if 0 <= asked <= most:
             return await self.store.ask(message)
         page: PaginatedResult[Any] = await self.store.ask(replace(message, limit=most))
-        if len(page) < page.total - message.offset:
+        if most <= len(page) < page.total - message.offset:
             raise self._too_many("page", f"there are {page.total - message.offset:,} records")
         return replace(page, limit=asked)
 

@@ -13,7 +13,6 @@ from typing import Any, Final, Self, TypeVar
 
 import anyio
 import httpx2
-from sniffio import current_async_library
 
 from lightning_actors.actors import Clock, Message, SystemClock
 from lightning_actors.errors import ConfigError, PortInUse
@@ -137,7 +136,7 @@ class LightningStoreServer(LightningStore):
         """
         if self._serving is not None:
             raise ConfigError(f"this server runs already, at {self.endpoint}: stop it first")
-        if current_async_library() != "asyncio":
+        if not _is_on_asyncio():
             raise ConfigError(
                 "LightningStoreServer needs asyncio, for uvicorn does: run it as `lightning-actors store`, or in a "
                 "thread with asyncio.run; a LightningStoreClient works on trio"
@@ -147,7 +146,11 @@ class LightningStoreServer(LightningStore):
         except PortInUse as error:
             raise await _with_its_holder(error) from error
         app = app_of(self._served, self._guard, routes=[route for part in self._parts for route in part.routes])
-        listener = Listener(app, connections=self._served.limits.connections, tls=self._tls)
+        try:
+            listener = Listener(app, connections=self._served.limits.connections, tls=self._tls)
+        except ConfigError:
+            listening.close()
+            raise
         self._serving = _Serving(self._served, self._parts, listener, listening)
         await self._serving.begin()
         log.info("server_started", endpoint=self.endpoint, store=type(self.store).__name__, token=bool(self._token))
@@ -263,6 +266,14 @@ class _Serving:
 
 def _client_of(address: str, token: str | None) -> LightningStoreClient:
     return LightningStoreClient(address, token=token)
+
+
+def _is_on_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check_options(options: dict[str, Any]) -> None:

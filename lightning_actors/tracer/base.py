@@ -11,10 +11,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final, Self
 
@@ -24,6 +25,7 @@ from opentelemetry import trace as otel
 from lightning_actors.attributes import sanitize_attributes
 from lightning_actors.semconv import AGL_ROLLOUT
 from lightning_actors.tracer.context import TraceContext
+from lightning_actors.tracer.forwarding import collector_in, forwarder
 from lightning_actors.tracer.recording import Recording
 from lightning_actors.tracer.trace import (
     SpanSink,
@@ -62,6 +64,7 @@ class Tracer(ParallelWorkerBase, ABC):
         self._users = 0
         self._lock = threading.Lock()
         self._store: SpanSink | None = None
+        self._forward: Callable[[Sequence[Span]], object] | None = None
         self._writer: Final = SpanWriter()
         self._mark: Final = self._writer.mark  # bound once, for all traces
 
@@ -70,11 +73,19 @@ class Tracer(ParallelWorkerBase, ABC):
         """Where spans come from that no SDK made."""
         return _RESOURCE
 
+    @property
+    def forward(self) -> Callable[[Sequence[Span]], object] | None:
+        """What is handed spans that were stored, for the user's own collector; None where there is none."""
+        return self._forward
+
     def init(self, *args: Any, **kwargs: Any) -> None:
         """Get ready; the first call does the work, each call wants a ``teardown`` of its own."""
         with self._lock:
             if self._users == 0:
                 self._set_up()
+                collector = collector_in(os.environ)
+                forwarding = None if collector is None else forwarder(collector)
+                self._forward = None if forwarding is None else forwarding.hand_over
             self._users += 1
 
     def init_worker(self, worker_id: int, store: SpanSink | None = None, *args: Any, **kwargs: Any) -> None:
@@ -97,7 +108,7 @@ class Tracer(ParallelWorkerBase, ABC):
                 return
             self._users -= 1
             if self._users == 0:
-                self._store = None
+                self._store = self._forward = None
                 self._tear_down()
 
     def _set_up(self) -> None:

@@ -13,7 +13,7 @@ operations; everything else happens in the event loop that the trace belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 
@@ -23,9 +23,14 @@ __all__ = ["SpanLog"]
 
 
 class SpanLog:
-    """Ended spans in order of their ends."""
+    """Ended spans in order of their ends.
 
-    def __init__(self) -> None:
+    Args:
+        forward: Is handed spans as they were stored; None for nobody.
+    """
+
+    def __init__(self, forward: Callable[[Sequence[Span]], object] | None = None) -> None:
+        self._forward = forward
         self._spans: list[Span] = []
         self._ids: set[str] | None = None  # made when it is first asked for an id, which is rare
         self._taken = 0
@@ -89,6 +94,8 @@ class SpanLog:
             for position in range(self._written, self._taken):
                 span = self._spans[position]
                 self._spans[position] = by_id.get(span.span_id, span)
+            if self._forward is not None:
+                self._forward(self._spans[self._written : self._taken])
             self._written = self._taken
         if self._write_ended is not None:
             self._write_ended.set()

@@ -72,6 +72,11 @@ class TraceOwner(Protocol):
         """Where spans come from that no SDK made."""
         ...
 
+    @property
+    def forward(self) -> Callable[[Sequence[Span]], object] | None:
+        """What is handed spans that were stored; None for nobody."""
+        ...
+
     def trace_opened(self, trace: Trace) -> None:
         """Do what a trace that has just got its root wants."""
         ...
@@ -149,7 +154,7 @@ class Trace:
         self.notes: Final[dict[str, Any]] = {}
         self.sink: Final = sink
         self.thread: Final = threading.get_ident()
-        self.log: Final = SpanLog()
+        self.log: Final = SpanLog(tracer.forward)
         self.root: otel.SpanContext = otel.INVALID_SPAN_CONTEXT
         self._mark_dirty: Final = mark_dirty if sink is not None else None
         self._is_open = True

@@ -208,7 +208,7 @@ async def test_our_runner_runs_from_its_queue(peer: str) -> None:
         return task
 
     client = LightningStoreClient(peer)
-    async with client.routes.watching():
+    async with client:
         runner = agl.LitAgentRunner[float](agl.OtelTracer())
         made = [await client.enqueue_rollout(number * 0.5) for number in range(2)]
         ids = [rollout.rollout_id for rollout in made]

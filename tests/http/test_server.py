@@ -162,6 +162,22 @@ async def test_run_forever_serves_until_it_is_cancelled(store: InMemoryLightning
         await httpx2.AsyncClient(trust_env=False).get(f"http://127.0.0.1:{server.port}/")
 
 
+async def test_a_connection_too_many_is_told_so_and_the_others_go_on(store: InMemoryLightningStore) -> None:
+    async with LightningStoreServer(store, port=0, limits=ServerLimits(connections=2)) as server:
+        async with client_of(server) as first, client_of(server) as second, client_of(server) as third:
+            assert (await first.get("/v1/agl/health")).status_code == 200
+            assert (await second.get("/v1/agl/health")).status_code == 200
+            refused = await third.get("/v1/agl/health")
+            assert refused.status_code == 429
+            assert "bound for connections is 2" in refused.json()["detail"]
+            assert (await first.get("/v1/agl/health")).status_code == 200
+        with anyio.fail_after(10):
+            while True:
+                async with client_of(server) as later:
+                    if (await later.get("/v1/agl/health")).status_code == 200:
+                        break
+
+
 def test_to_listen_to_others_needs_a_token_or_the_users_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIGHTNING_ACTORS_TOKEN", raising=False)
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.com"):  # noqa: S104 - to be refused

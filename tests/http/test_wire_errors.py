@@ -82,11 +82,12 @@ def test_what_json_cannot_hold_is_left_out_and_an_error_whose_text_raises_is_spo
 
 
 def test_every_store_error_has_a_status_of_its_own_kind() -> None:
-    assert {
+    statuses = {
         name: status_of(kind.rebuilt(("m",), {}))
         for name, kind in vars(errors).items()
         if inspect.isclass(kind) and issubclass(kind, StoreError)
-    } == {
+    }
+    assert statuses == {
         "AccessRefused": 401,
         "AttemptNotFound": 404,
         "BoundExceeded": 413,

@@ -16,11 +16,23 @@ from lightning_actors import InMemoryLightningStore, LightningStore, LightningSt
 from lightning_actors.actors import Clock, Message
 from lightning_actors.actors.testkit import VirtualClock
 
-__all__ = ["lead", "over_http", "requests_have_arrived"]
+__all__ = ["lead", "over_http", "requests_have_arrived", "served"]
 
 R = TypeVar("R")
 
 _HOMES: list[CountingClient] = []
+
+
+@asynccontextmanager
+async def served(store: LightningStore) -> AsyncGenerator[LightningStoreServer]:
+    """A server of a store: in the test's own loop, or on trio in a thread with a loop of asyncio's."""
+    server = LightningStoreServer(store, port=0)
+    if current_async_library() == "asyncio":
+        async with server:
+            yield server
+        return
+    with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(server):
+        yield server
 
 
 @asynccontextmanager

@@ -10,7 +10,9 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
+from http_home import served
 
+from lightning_actors import LightningStoreClient
 from lightning_actors.actors import hosted
 from lightning_actors.actors.message import Message
 from lightning_actors.errors import NumberReused, ReplyForgotten
@@ -90,6 +92,14 @@ async def its_actor(store: LightningStore) -> AsyncGenerator[LightningStore]:
         yield ActorStore(ref, store)
 
 
+@asynccontextmanager
+async def its_server(store: LightningStore) -> AsyncGenerator[LightningStore]:
+    async with served(store) as server:
+        client = LightningStoreClient(server.endpoint)
+        yield client
+        await client.close()
+
+
 Call = Callable[[LightningStore, Message[Any]], Awaitable[Any]]
 
 
@@ -113,7 +123,7 @@ async def by_thread(store: LightningStore, message: Message[Any]) -> Any:
 
 
 routes = pytest.mark.parametrize("call", [by_method, by_message, by_thread])
-ways = pytest.mark.parametrize("way", [itself, its_actor])
+ways = pytest.mark.parametrize("way", [itself, its_actor, its_server])
 kinds = pytest.mark.parametrize("kind", [Marking, Inherited])
 
 

@@ -1,0 +1,54 @@
+"""HTTPS by files of certificate and key, made here by openssl."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from lightning_actors import InMemoryLightningStore, LightningStoreClient, LightningStoreServer
+from lightning_actors.errors import ConfigError, StoreUnreachable
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed, which makes the certificate"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A certificate for localhost, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command = ["openssl", "req", *options, *names, "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - openssl with our own arguments
+    return {"ssl_certfile": certificate, "ssl_keyfile": key}
+
+
+async def test_a_server_with_a_certificate_is_reached_by_who_trusts_it(files: dict[str, Any]) -> None:
+    trusting = ssl.create_default_context(cafile=files["ssl_certfile"])
+    with start_blocking_portal("asyncio") as portal:
+        server = LightningStoreServer(InMemoryLightningStore(), port=0, **files)
+        with portal.wrap_async_context_manager(server):
+            assert server.endpoint.startswith("https://127.0.0.1:")
+            client = LightningStoreClient(server.endpoint, ssl_context=trusting)
+            assert (await client.enqueue_rollout(1)).status == "queuing"
+            await client.close()
+            doubting = LightningStoreClient(server.endpoint, retry_delays=())
+            with pytest.raises(StoreUnreachable, match=r"(?i)certificate"):
+                await doubting.statistics()
+            await doubting.close()
+
+
+async def test_a_certificate_that_is_none_is_said_at_the_start(files: dict[str, Any]) -> None:
+    with start_blocking_portal("asyncio") as portal:
+        server = LightningStoreServer(InMemoryLightningStore(), port=0, ssl_certfile=files["ssl_keyfile"])
+        with pytest.raises(ConfigError, match="certificate"):
+            portal.call(server.start)
