@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,11 +48,9 @@ async def _serve(db: Path | None, options: dict[str, Any]) -> None:
     from lightning_actors import LightningStoreServer  # noqa: PLC0415 - the extra is asked for here
 
     stopping = anyio.Event()
-    store = _store_at(db)
-    server = LightningStoreServer(store, **options)
     hint = "requests under way are answered; once more stops at once"
     with anyio.CancelScope() as scope, heeding_signals(_Stopping(stopping), scope.cancel, hint=hint):
-        async with server:
+        async with _store_at(db) as store, LightningStoreServer(store, **options) as server:
             where = "in memory" if db is None else f"in {db}"
             print(f"store {where} listens at {server.endpoint}", flush=True)  # noqa: T201 - what it is asked to print
             await stopping.wait()
@@ -66,9 +65,9 @@ def _quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _store_at(db: Path | None) -> LightningStore:
+def _store_at(db: Path | None) -> AbstractAsyncContextManager[LightningStore]:
     if db is None:
-        return InMemoryLightningStore()
+        return nullcontext(InMemoryLightningStore())
     from lightning_actors import SqliteLightningStore  # noqa: PLC0415 - not needed otherwise
 
     return SqliteLightningStore(db)

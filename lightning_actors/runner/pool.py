@@ -56,6 +56,7 @@ class RunnerPool:
         self._finished = finished
         self._busy = len(self._workers)
         self._over = anyio.Event()
+        self._opening: anyio.CancelScope | None = None
         self._supervisor: Supervisor | None = None
 
     def close(self) -> None:
@@ -69,6 +70,8 @@ class RunnerPool:
     def interrupt(self) -> None:
         """Stop in order: no new rollouts, and the grace time for those under way."""
         self._over.set()
+        if self._opening is not None:
+            self._opening.cancel()  # nothing has begun: the store is yet to be reached
 
     def tree(self) -> ActorTree:
         """What every actor is doing."""
@@ -81,17 +84,25 @@ class RunnerPool:
             RestartLimitExceeded: A runner crashed again and again; its cause says with what.
             StoreError: The store could not be reached.
         """
+        if self._over.is_set():
+            return
+        with anyio.CancelScope() as opening:
+            self._opening = opening
+            async with self._rig.store.opened():
+                self._opening = None
+                await self._run()
+
+    async def _run(self) -> None:
         rig = self._rig
         claims = LostClaims(rig.store, rig.clock)
-        async with rig.store.opened():
-            try:
-                async with Supervisor(name="runners", clock=rig.clock, dead_letters=claims) as self._supervisor:
-                    await self._start(self._supervisor)
-                    log.info("runners_started", n=len(self._workers), store=repr(rig.store))
-                    await self._until_over(self._supervisor)
-            finally:
-                await claims.undo()
-                rig.threads.close()
+        try:
+            async with Supervisor(name="runners", clock=rig.clock, dead_letters=claims) as self._supervisor:
+                await self._start(self._supervisor)
+                log.info("runners_started", n=len(self._workers), store=repr(rig.store))
+                await self._until_over(self._supervisor)
+        finally:
+            await claims.undo()
+            rig.threads.close()
 
     async def _start(self, supervisor: Supervisor) -> None:
         rig, room = self._rig, 2 * len(self._workers) + 64

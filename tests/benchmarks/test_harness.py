@@ -63,12 +63,8 @@ def test_a_process_without_a_sample_is_an_error_that_shows_what_it_said() -> Non
 
 def test_every_case_that_has_a_peer_has_a_program_for_it() -> None:
     folder = Path(__file__).parents[2] / "benchmarks" / "agent_lightning"
-    programs = {path.stem for path in folder.glob("*.py")} - {
-        "__init__",
-        "agents",
-        "serve",
-        "wake_up_runner",
-    }  # what others use
+    of_others = {"__init__", "agents", "serve", "wake_up_runner"}
+    programs = {path.stem for path in folder.glob("*.py")} - of_others
     assert {case.peer for case in CASES.values() if case.peer is not None} == programs
 
 

@@ -98,6 +98,14 @@ async def test_runners_run_what_is_queued_and_drain_when_they_are_told_to_stop(
     assert any("stopping" in line and "SIGTERM" in line for line in runner.lines)
 
 
+def test_runners_that_are_yet_to_reach_their_store_stop_when_they_are_told_to(started: Children, folder: Path) -> None:
+    runner = started.command("runner", "--agent", "my_agents:quick", "--store", "http://127.0.0.1:9", cwd=folder)
+    runner.until_says("store_unreachable")
+    runner.send(signal.SIGTERM)
+    assert runner.ended() == 0
+    assert "Traceback" not in "\n".join(runner.lines)
+
+
 @pytest.mark.parametrize(
     ("agent", "words"),
     [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import sys
 import time
@@ -20,7 +21,7 @@ import anyio
 import pytest
 from processes import Child, Children, children
 
-from lightning_actors import AttemptedRollout, LightningStore, LightningStoreClient
+from lightning_actors import AttemptedRollout, LightningStore, LightningStoreClient, SqliteLightningStore
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed there as it is here"),
@@ -102,7 +103,7 @@ class Cast:
         else:
             child = self.started.command(
                 *("runner", "--agent", "agent:work", "-n", "4", "--store", self.address),
-                *("--lease", LEASE_SECONDS, "--name", name, "--log-level", "ERROR"),
+                *("--lease", LEASE_SECONDS, "--name", name),
                 cwd=self.folder,
             )
         self.players[name] = child
@@ -171,8 +172,26 @@ async def check_remotely(cast: Cast) -> None:
         await check(client, cast)
 
 
+async def check_file(cast: Cast) -> None:
+    async with SqliteLightningStore(cast.folder / "run.db") as store:
+        await check(store, cast)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_runners_and_algorithm_may_be_killed_at_any_moment(seed: int, started: Children, tmp_path: Path) -> None:
     cast = Cast(tmp_path, started, free_port(), is_kept=False)
     run_and_kill(cast, ["runner-1", "runner-2", "algorithm"], seed)
     anyio.run(check_remotely, cast)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_store_too_may_be_killed_at_any_moment(seed: int, started: Children, tmp_path: Path) -> None:
+    cast = Cast(tmp_path, started, free_port(), is_kept=True)
+    run_and_kill(cast, ["store", "store", "runner-1", "runner-2", "algorithm"], seed)
+    anyio.run(check_remotely, cast)
+    for name in ("runner-1", "runner-2", "store"):
+        cast.players[name].until_says("listens at" if name == "store" else "runners_started")
+    for name in ("runner-1", "runner-2", "store"):
+        cast.players[name].send(signal.SIGTERM)
+    assert [cast.players[name].ended() for name in ("runner-1", "runner-2", "store")] == [0, 0, 0]
+    anyio.run(check_file, cast)

@@ -11,12 +11,18 @@ from anyio.from_thread import start_blocking_portal
 from http_home import lead
 from sniffio import current_async_library
 
-from lightning_actors import InMemoryLightningStore, LightningStore, LightningStoreClient, LightningStoreServer
+from lightning_actors import (
+    InMemoryLightningStore,
+    LightningStore,
+    LightningStoreClient,
+    LightningStoreServer,
+    SqliteLightningStore,
+)
 from lightning_actors.actors import Clock
 from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.http.link.limits import LinkOptions
 
-__all__ = ["over_a_link"]
+__all__ = ["over_a_link", "over_a_link_to_a_file"]
 
 _UNLEASED = LinkOptions(lease_seconds=None)
 """The contract is that of claims which nobody named a lease for; and it lets hours go by in one step."""
@@ -39,6 +45,17 @@ async def over_a_link(clock: Clock, _place: Path) -> AsyncGenerator[LightningSto
             lead(cast("VirtualClock", clock), lambda seconds: portal.call(follower.advance, seconds))
             async with _client_of(server, clock) as client:
                 yield client
+
+
+@asynccontextmanager
+async def over_a_link_to_a_file(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
+    """The store in a file, served over a link that is kept open."""
+    async with (
+        SqliteLightningStore(place / "store.db", clock=clock) as store,
+        LightningStoreServer(store, port=0, clock=clock) as server,
+        _client_of(server, clock) as client,
+    ):
+        yield client
 
 
 @asynccontextmanager

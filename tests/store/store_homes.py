@@ -32,7 +32,7 @@ import anyio
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 from http_home import over_http, requests_have_arrived
-from link_home import over_a_link
+from link_home import over_a_link, over_a_link_to_a_file
 
 from lightning_actors.actors import Clock, hosted
 from lightning_actors.store import (
@@ -153,6 +153,13 @@ HOMES: dict[str, Home] = {
     "kept": Home(kept, kind="KeptStore", loops=frozenset({"asyncio"}), is_kept=True),
     "http": Home(over_http, holds_any_object=False),
     "link": Home(over_a_link, holds_any_object=False),
+    "file-link": Home(
+        over_a_link_to_a_file,
+        kind="SqliteLightningStore",
+        loops=frozenset({"asyncio"}),
+        holds_any_object=False,
+        is_kept=True,
+    ),
 }
 
 _numbers = itertools.count(1)

@@ -90,6 +90,7 @@ async def test_an_attempt_is_stopped_once_whatever_follows(store: LightningStore
     config = RolloutConfig(unresponsive_seconds=5, max_attempts=2, retry_condition=["unresponsive"])
     claimed, told = await running(store, config), Told()
     leave = store.watch_attempt(claimed.attempt.attempt_id, told.stop)
+    await store.statistics()  # a store that is elsewhere has heard of the watch by now
     clock.advance(5)
     await store.update_rollout(claimed.rollout_id, status="cancelled")
     attempt = await store.get_latest_attempt(claimed.rollout_id)

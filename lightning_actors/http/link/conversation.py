@@ -113,6 +113,8 @@ class Conversation:
             self._silent_beats = 0
             for frame in self._calls.end.receive(message):
                 self._told(frame)
+                if isinstance(frame, Bye):
+                    return  # what a server that stops has to say after it counts no more: the next one is asked
             if self._calls.end.has_more_to_say:
                 self._calls.bell.ring()
             message = await self._channel.receive()

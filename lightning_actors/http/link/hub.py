@@ -7,7 +7,7 @@ connection ─▶ Session ─▶ hello ─▶ _Desk of that client: which change
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from anyio import AsyncContextManagerMixin
 from anyio.abc import TaskGroup
 
 from lightning_actors.actors.message import Message
+from lightning_actors.http.link.carrying import Slot
 from lightning_actors.http.link.channel import Channel
 from lightning_actors.http.link.frames import Hello
 from lightning_actors.http.link.limits import LinkLimits
@@ -107,7 +108,7 @@ class LinkHub(AsyncContextManagerMixin):
     def _greet(self, hello: Hello, session: Session) -> _Desk:
         desk = self._desks.get(hello.client)
         if desk is None:
-            desk = self._desks[hello.client] = _Desk(self, hello.client)
+            desk = self._desks[hello.client] = _Desk(self, hello.client, self._served.store)
         elif desk.session is not None:
             desk.session.end("this client has come back over another connection")
         desk.session = session
@@ -119,11 +120,10 @@ class LinkHub(AsyncContextManagerMixin):
         if desk.session is None and not desk.under_way and self._desks.get(desk.client) is desk:
             del self._desks[desk.client]
 
-    def start(self, desk: _Desk, number: int, message: Message[Any], asked: Message[Any]) -> None:
-        """Carry out a change in a task of the hub's own; not once it is closed: its client will ask again."""
+    def start(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run this in a task of the hub's own; not once it is closed: its client will ask again."""
         if self._tasks is not None:
-            desk.under_way.add(number)
-            self._tasks.start_soon(desk.carry_out_here, self._served.store, number, message, asked)
+            self._tasks.start_soon(task)
 
 
 class _Desk:
@@ -135,35 +135,61 @@ class _Desk:
         under_way: Changes that are being carried out.
     """
 
-    def __init__(self, hub: LinkHub, client: str) -> None:
+    def __init__(self, hub: LinkHub, client: str, store: LightningStore) -> None:
         self.client = client
         self.session: Session | None = None
         self.under_way: set[int] = set()
         self._hub = hub
+        self._store = store
 
     def is_under_way(self, number: int) -> bool:
         """Whether this change is being carried out, asked for over an earlier connection."""
         return number in self.under_way
 
-    def carry_out(self, number: int, message: Message[Any], asked: Message[Any]) -> None:
-        """Carry out a change to its end, and answer it over the connection that is there then."""
-        self._hub.start(self, number, message, asked)
+    def slot(self, number: int, message: Message[Any]) -> _Slot:
+        """Where the outcome of a change is put, to be told over the connection that is there then."""
+        self.under_way.add(number)
+        return _Slot(self, number, message)
 
-    async def carry_out_here(
-        self, store: LightningStore, number: int, message: Message[Any], asked: Message[Any]
-    ) -> None:
-        """The same, in this task."""
-        reply: Any = None
-        failure: Exception | None = None
-        try:
-            reply = await store.ask(asked)
-        except Exception as error:  # noqa: BLE001 - boundary: the store; told to the client
-            failure = error
-        finally:
-            self.under_way.discard(number)
+    def carry_out(self, message: Message[Any], slot: Slot) -> None:
+        """Carry out a change to its end."""
+
+        async def ask() -> None:
+            try:
+                reply = await self._store.ask(message)
+            except Exception as error:  # noqa: BLE001 - boundary: the store; told to the client
+                slot.fail(error)
+            else:
+                slot.set(reply)
+
+        self._hub.start(ask)
+
+    def is_done(self, number: int) -> Session | None:
+        """A change has come to its end; returns whom to tell."""
+        self.under_way.discard(number)
         if self.session is None:
             self._hub.drop_if_idle(self)
-        elif failure is None:
-            self.session.reply(number, message, reply)
-        else:
-            self.session.fail(number, failure)
+        return self.session
+
+
+class _Slot:
+    """Where the outcome of a change is put."""
+
+    __slots__ = ("_desk", "_message", "_number")
+
+    def __init__(self, desk: _Desk, number: int, message: Message[Any]) -> None:
+        self._desk = desk
+        self._number = number
+        self._message = message
+
+    def set(self, value: Any, /) -> None:
+        """Tell the reply."""
+        session = self._desk.is_done(self._number)
+        if session is not None:
+            session.reply(self._number, self._message, value)
+
+    def fail(self, error: BaseException, /) -> None:
+        """Tell the error."""
+        session = self._desk.is_done(self._number)
+        if session is not None and isinstance(error, Exception):
+            session.fail(self._number, error)

@@ -1,16 +1,9 @@
-"""`Session`: the server's side of one connection: carries out what the client asks for, and tells what it watches.
-
-```
-channel ─▶ ServerEnd ─▶ ask ─▶ ┌ in a store of this process that need not be awaited: at once     ┐ ─▶ reply
-                               │ a wait or a read: in a task that ends with the connection        │
-                               └ a change: in a task that outlives it, see `Desk`                 ┘
-```
-"""
+"""`Session`: the server's side of one connection: hears what the client asks for, and tells what it watches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -20,6 +13,7 @@ from pydantic_core import to_json
 from lightning_actors.actors.message import Message
 from lightning_actors.errors import BoundExceeded, LightningError, OperationUnavailable, StoreError
 from lightning_actors.http import wire_errors
+from lightning_actors.http.link.carrying import Carrying, Desk
 from lightning_actors.http.link.channel import Bell, Channel, ChannelClosed
 from lightning_actors.http.link.frames import (
     Ask,
@@ -34,16 +28,15 @@ from lightning_actors.http.link.frames import (
     Welcome,
 )
 from lightning_actors.http.link.limits import LinkLimits
-from lightning_actors.http.link.operations import OPERATIONS, WAITING, changes
+from lightning_actors.http.link.operations import OPERATIONS, WAITING
 from lightning_actors.http.link.payloads import item_kind, read_items, read_message, write_reply
 from lightning_actors.http.link.server_end import NOBODY_ASKS, ServerEnd
-from lightning_actors.http.served import QUERIES, ServedStore
+from lightning_actors.http.served import ServedStore
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
-from lightning_actors.store.messages import Statistics, StoreMessage, StoreWait
-from lightning_actors.store.once import Once
+from lightning_actors.store.messages import StoreMessage
 
-__all__ = ["Desk", "Session"]
+__all__ = ["Session"]
 
 log = get_logger("lightning_actors.http")
 
@@ -51,24 +44,6 @@ _TURN = 64
 """So many asks are begun before others get their turn."""
 _HELLO_SECONDS = 10.0
 _FAREWELL_SECONDS = 2.0
-
-
-class Desk(Protocol):
-    """What the server keeps of a client, whatever becomes of its connections."""
-
-    def is_under_way(self, number: int) -> bool:
-        """Whether this change is being carried out, asked for over an earlier connection."""
-        ...
-
-    def carry_out(self, number: int, message: Message[Any], asked: Message[Any]) -> None:
-        """Carry out a change to its end, and answer it over the connection that is there then.
-
-        Args:
-            number: Its number.
-            message: The change.
-            asked: What the store is asked: the same, or an envelope with it.
-        """
-        ...
 
 
 class Session:
@@ -86,17 +61,14 @@ class Session:
     ) -> None:
         self._served = served
         self._store = served.store
-        self._at_once = served.store.at_once
-        self._remembers_replies = served.store.capabilities.get("remembers_replies", False)
         self._channel = channel
         self._limits = limits
         self._greet = greet
         self._end = ServerEnd(limits, _welcome_to(served.store, limits), waiting=WAITING)
         self._bell = Bell()
         self._farewell = anyio.Event()
-        self._desk: Desk | None = None
+        self._carrying: Carrying | None = None
         self._items: dict[int, list[Any] | Exception] = {}
-        self._scopes: dict[int, anyio.CancelScope] = {}
         self._leave_watches: dict[str | None, Callable[[], None]] = {}
         self._tasks: TaskGroup | None = None
 
@@ -124,7 +96,9 @@ class Session:
                 log.debug("link_closed", client=self.client, reason=str(closed))
                 self._farewell.set()
             finally:
-                self._tasks = None
+                carrying, self._carrying, self._tasks = self._carrying, None, None
+                if carrying is not None:
+                    carrying.close()
                 for leave in self._leave_watches.values():
                     leave()
                 self._leave_watches.clear()
@@ -182,15 +156,16 @@ class Session:
                 self._take_items(frame)
             case Cancel(number=number):
                 self._items.pop(number, None)
-                if (scope := self._scopes.get(number)) is not None:
-                    scope.cancel()
+                if self._carrying is not None:
+                    self._carrying.cancel(number)
             case Watch(attempt_id=attempt_id):
                 self._watch(attempt_id)
             case Unwatch(attempt_id=attempt_id):
                 if (leave := self._leave_watches.pop(attempt_id, None)) is not None:
                     leave()
             case Hello():
-                self._desk = self._greet(frame, self)
+                if self._tasks is not None:
+                    self._carrying = Carrying(self._served, self, self._greet(frame, self), self._tasks)
             case Bye(reason=reason):
                 log.debug("link_left", client=self.client, reason=reason)
             case _:
@@ -241,29 +216,17 @@ class Session:
         return False
 
     def _begin(self, ask: Ask) -> None:
-        items, tasks, desk = self._items.pop(ask.number, []), self._tasks, self._desk
-        if tasks is None or desk is None or desk.is_under_way(ask.number):
+        items = self._items.pop(ask.number, [])
+        if self._carrying is None:
             return
         try:
             message = self._message(ask, items)
         except (StoreError, ValueError) as error:
             self.fail(ask.number, error)
-            return
-        if ask.operation in WAITING or isinstance(message, (*QUERIES, Statistics)):
-            tasks.start_soon(self._carry_out, ask.number, message)
-        elif self._at_once is not None:
-            try:
-                reply = self._at_once(self._enveloped(ask.number, message))
-            except Exception as error:  # noqa: BLE001 - boundary: the store; told to the client
-                self.fail(ask.number, error)
-            else:
-                self.reply(ask.number, message, reply)
-        elif changes(type(message)):
-            desk.carry_out(ask.number, message, self._enveloped(ask.number, message))
         else:
-            tasks.start_soon(self._carry_out, ask.number, message)
+            self._carrying.begin(ask.number, message)
 
-    def _message(self, ask: Ask, items: list[Any] | Exception) -> Message[Any]:
+    def _message(self, ask: Ask, items: list[Any] | Exception) -> StoreMessage[Any]:
         kind = OPERATIONS.get(ask.operation)
         if kind is None:
             raise OperationUnavailable(
@@ -280,33 +243,7 @@ class Session:
                 bound="waits",
                 allowed=self._limits.waits,
             )
-        return read_message(kind, ask.payload, items)
-
-    def _enveloped(self, number: int, message: Message[Any]) -> Message[Any]:
-        """The message as the store is asked: a change that is asked for again is not to be carried out again."""
-        if not self._remembers_replies or not changes(type(message)):
-            return message
-        inner = cast("StoreMessage[Any]", message)
-        return Once(self.client, number, settled_below=min(self._end.settled, number), message=inner)
-
-    async def _carry_out(self, number: int, message: Message[Any]) -> None:
-        """Carry out what may be broken off."""
-        with anyio.CancelScope() as scope:
-            self._scopes[number] = scope
-            try:
-                is_wait = isinstance(message, StoreWait)  # one that is broken off by the server is asked again
-                reply = await (
-                    self._store.ask(message) if is_wait else self._served.carry(cast("StoreMessage[Any]", message))
-                )
-            except Exception as error:  # noqa: BLE001 - boundary: the store; told to the client
-                self.fail(number, error)
-            else:
-                self.reply(number, message, reply)
-            finally:
-                del self._scopes[number]
-        if scope.cancelled_caught:
-            self._end.fault(number, NOBODY_ASKS)
-            self._bell.ring()
+        return cast("StoreMessage[Any]", read_message(kind, ask.payload, items))
 
     def reply(self, number: int, message: Message[Any], reply: Any) -> None:
         """Answer an ask."""
@@ -321,6 +258,11 @@ class Session:
             self._bell.ring()
         else:
             self.fail(number, refusal)
+
+    def give_up(self, number: int) -> None:
+        """Say that an ask was broken off."""
+        self._end.fault(number, NOBODY_ASKS)
+        self._bell.ring()
 
     def fail(self, number: int, error: Exception) -> None:
         """Answer an ask with what it raised."""
