@@ -103,7 +103,6 @@ from lightning_actors.store import (
     LightningStore,
     LightningStoreCapabilities,
     LightningStoreStatistics,
-    SqliteLightningStore,
     Unset,
 )
 from lightning_actors.tracer import DummyTracer, OtelTracer, Tracer
@@ -160,6 +159,7 @@ from lightning_actors.types import (
 if _TYPE_CHECKING:
     from lightning_actors.http import LightningStoreClient as LightningStoreClient
     from lightning_actors.http import LightningStoreServer as LightningStoreServer
+    from lightning_actors.store.sqlite import SqliteLightningStore as SqliteLightningStore
 
 __version__ = "0.1.0"
 
@@ -314,20 +314,22 @@ __all__ = [
     "setup_logging",
 ]
 
-_OF_EXTRAS = {
+_LATER = {
     "LightningStoreClient": ("lightning_actors.http", "http"),
     "LightningStoreServer": ("lightning_actors.http", "http"),
+    "SqliteLightningStore": ("lightning_actors.store.sqlite", None),
 }
+"""Where names come from that are imported when they are first asked for, and the extra that they want."""
 
 
 def __getattr__(name: str) -> _Any:
-    """A name that an extra brings, imported when it is first asked for."""
-    if name not in _OF_EXTRAS:
+    """A name that not every process has a use for."""
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home, extra = _OF_EXTRAS[name]
+    home, extra = _LATER[name]
     try:
         return getattr(_importlib.import_module(home), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith(__name__):
+        if extra is None or (error.name or "").startswith(__name__):
             raise
         raise MissingExtra(name, extra=extra) from error

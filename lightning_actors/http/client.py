@@ -86,8 +86,8 @@ class LightningStoreClient(AsyncContextManagerMixin, LightningStore):
     ) -> None:
         if tuple(health_retry_delays) not in _HARMLESS:
             warnings.warn(
-                "LightningStoreClient(health_retry_delays=...) has no meaning here: retry_delays says when a request is "
-                "tried again",
+                "LightningStoreClient(health_retry_delays=...) has no meaning here: retry_delays says when a request "
+                "is tried again",
                 UserWarning,
                 stacklevel=2,
             )

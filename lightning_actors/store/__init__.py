@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
 from lightning_actors.store.memory import InMemoryLightningStore
 from lightning_actors.store.messages import LightningStoreStatistics
-from lightning_actors.store.sqlite import SqliteLightningStore
 from lightning_actors.store.unset import UNSET, Unset
+
+if TYPE_CHECKING:
+    from lightning_actors.store.sqlite import SqliteLightningStore as SqliteLightningStore
 
 __all__ = [
     "UNSET",
@@ -17,3 +21,12 @@ __all__ = [
     "SqliteLightningStore",
     "Unset",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The store in a file, imported when it is first asked for: not every process has one."""
+    if name != "SqliteLightningStore":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lightning_actors.store.sqlite import SqliteLightningStore  # noqa: PLC0415 - see above
+
+    return SqliteLightningStore

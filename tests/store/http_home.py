@@ -1,9 +1,10 @@
-"""The home behind a real server: in the test's own loop, or on trio in a thread with a loop of asyncio's."""
+"""The homes behind a real server: in the test's own loop, or on trio in a thread with a loop of asyncio's."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -12,11 +13,25 @@ from anyio import sleep
 from anyio.from_thread import start_blocking_portal
 from sniffio import current_async_library
 
-from lightning_actors import InMemoryLightningStore, LightningStore, LightningStoreClient, LightningStoreServer
+from lightning_actors import (
+    InMemoryLightningStore,
+    LightningStore,
+    LightningStoreClient,
+    LightningStoreServer,
+    SqliteLightningStore,
+)
 from lightning_actors.actors import Clock, Message
 from lightning_actors.actors.testkit import VirtualClock
 
-__all__ = ["lead", "over_http", "requests_have_arrived", "served"]
+__all__ = [
+    "in_a_file",
+    "in_memory",
+    "over_http",
+    "over_http_to_a_file",
+    "requests_have_arrived",
+    "served",
+    "server_of",
+]
 
 R = TypeVar("R")
 
@@ -35,24 +50,60 @@ async def served(store: LightningStore) -> AsyncGenerator[LightningStoreServer]:
         yield server
 
 
+Opening = Callable[[Clock], AbstractAsyncContextManager[LightningStore]]
+"""Opens a store whose time is that of a clock."""
+
+
 @asynccontextmanager
-async def over_http(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
-    """The store in memory, served over HTTP; its client makes a request of each operation."""
+async def in_memory(clock: Clock) -> AsyncGenerator[LightningStore]:
+    """A store in memory."""
+    yield InMemoryLightningStore(clock=clock)
+
+
+@asynccontextmanager
+async def in_a_file(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
+    """A store in a file."""
+    async with SqliteLightningStore(place / "store.db", clock=clock) as store:
+        yield store
+
+
+@asynccontextmanager
+async def _server(opening: Opening, clock: Clock) -> AsyncGenerator[LightningStoreServer]:
+    async with opening(clock) as store, LightningStoreServer(store, port=0, clock=clock) as server:
+        yield server
+
+
+@asynccontextmanager
+async def server_of(opening: Opening, clock: Clock) -> AsyncGenerator[LightningStoreServer]:
+    """A store and its server: in the test's own loop, or on trio in a thread whose clock goes on with the test's."""
     if current_async_library() == "asyncio":
-        server = LightningStoreServer(InMemoryLightningStore(clock=clock), port=0, clock=clock)
-        async with server, _client_of(server, clock) as client:
-            yield client
+        async with _server(opening, clock) as server:
+            yield server
         return
     follower = VirtualClock(clock.time())
-    with start_blocking_portal("asyncio") as portal:
-        server = LightningStoreServer(InMemoryLightningStore(clock=follower), port=0, clock=follower)
-        with portal.wrap_async_context_manager(server):
-            lead(cast("VirtualClock", clock), lambda seconds: portal.call(follower.advance, seconds))
-            async with _client_of(server, clock) as client:
-                yield client
+    with (
+        start_blocking_portal("asyncio") as portal,
+        portal.wrap_async_context_manager(_server(opening, follower)) as server,
+    ):
+        _lead(cast("VirtualClock", clock), lambda seconds: portal.call(follower.advance, seconds))
+        yield server
 
 
-def lead(clock: VirtualClock, follow: Callable[[float], None]) -> None:
+@asynccontextmanager
+async def over_http(clock: Clock, _place: Path) -> AsyncGenerator[LightningStore]:
+    """The store in memory, served over HTTP; its client makes a request of each operation."""
+    async with server_of(in_memory, clock) as server, _client_of(server, clock) as client:
+        yield client
+
+
+@asynccontextmanager
+async def over_http_to_a_file(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
+    """The store in a file, served over HTTP."""
+    async with server_of(partial(in_a_file, place=place), clock) as server, _client_of(server, clock) as client:
+        yield client
+
+
+def _lead(clock: VirtualClock, follow: Callable[[float], None]) -> None:
     """Have another clock, in another thread, go on with this one."""
     advance = clock.advance
 

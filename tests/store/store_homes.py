@@ -31,7 +31,7 @@ from typing import Any, Final
 import anyio
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
-from http_home import over_http, requests_have_arrived
+from http_home import in_a_file, in_memory, over_http, over_http_to_a_file, requests_have_arrived
 from link_home import over_a_link, over_a_link_to_a_file
 
 from lightning_actors.actors import Clock, hosted
@@ -39,7 +39,6 @@ from lightning_actors.store import (
     InMemoryLightningStore,
     LightningStore,
     LightningStoreCapabilities,
-    SqliteLightningStore,
 )
 from lightning_actors.store.actor import ActorStore, ForwardingStoreActor, store_actor
 from lightning_actors.store.local import LocalStore
@@ -73,9 +72,10 @@ class Home:
 
 
 @asynccontextmanager
-async def in_memory(clock: Clock, _place: Path) -> AsyncGenerator[LightningStore]:
+async def bare(clock: Clock, _place: Path) -> AsyncGenerator[LightningStore]:
     """The bare store in memory."""
-    yield InMemoryLightningStore(clock=clock)
+    async with in_memory(clock) as store:
+        yield store
 
 
 @asynccontextmanager
@@ -128,35 +128,32 @@ async def kept(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
 
 
 @asynccontextmanager
-async def in_a_file(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
-    """The bare store in a file."""
-    async with SqliteLightningStore(place / "store.db", clock=clock) as store:
-        yield store
-
-
-@asynccontextmanager
 async def in_a_file_behind_its_actor(clock: Clock, place: Path) -> AsyncGenerator[LightningStore]:
     """The store in a file, spoken to through its actor."""
-    async with (
-        SqliteLightningStore(place / "store.db", clock=clock) as store,
-        hosted(lambda: store_actor(store)) as ref,
-    ):
+    async with in_a_file(clock, place) as store, hosted(lambda: store_actor(store)) as ref:
         yield ActorStore(ref, store, clock=clock)
 
 
 HOMES: dict[str, Home] = {
-    "memory": Home(in_memory),
+    "memory": Home(bare),
     "actor": Home(behind_its_actor),
     "forwarding": Home(behind_a_forwarding_actor, loops=frozenset({"asyncio"})),
     "file": Home(in_a_file, kind="SqliteLightningStore", holds_any_object=False, is_kept=True),
     "file-actor": Home(in_a_file_behind_its_actor, kind="SqliteLightningStore", holds_any_object=False, is_kept=True),
     "kept": Home(kept, kind="KeptStore", loops=frozenset({"asyncio"}), is_kept=True),
     "http": Home(over_http, holds_any_object=False),
+    "file-http": Home(
+        over_http_to_a_file,
+        kind="SqliteLightningStore",
+        loops=frozenset({"asyncio", "trio"}),
+        holds_any_object=False,
+        is_kept=True,
+    ),
     "link": Home(over_a_link, holds_any_object=False),
     "file-link": Home(
         over_a_link_to_a_file,
         kind="SqliteLightningStore",
-        loops=frozenset({"asyncio"}),
+        loops=frozenset({"asyncio", "trio"}),
         holds_any_object=False,
         is_kept=True,
     ),

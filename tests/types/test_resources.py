@@ -117,7 +117,7 @@ def test_a_users_own_resource_is_kept_as_it_is() -> None:
 
 @pytest.mark.parametrize("data", [{}, {"resource_type": "unheard-of"}, {"resource_type": None}, {"resource_type": 3}])
 def test_data_of_an_unknown_type_is_refused_and_the_known_are_named(data: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"lexicon, llm, .*prompt_template, proxy_llm"):
+    with pytest.raises(ValidationError, match=r"\blexicon, .*\bllm, .*\bprompt_template, .*\bproxy_llm"):
         NAMED.validate_python({"x": data})
 
 
