@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -80,13 +80,16 @@ async def server_of(opening: Opening, clock: Clock) -> AsyncGenerator[LightningS
         async with _server(opening, clock) as server:
             yield server
         return
-    follower = VirtualClock(clock.time())
+    follower = VirtualClock(clock.time()) if isinstance(clock, VirtualClock) else clock
     with (
         start_blocking_portal("asyncio") as portal,
         portal.wrap_async_context_manager(_server(opening, follower)) as server,
     ):
-        _lead(cast("VirtualClock", clock), lambda seconds: portal.call(follower.advance, seconds))
-        yield server
+        if isinstance(clock, VirtualClock):
+            with _leading(clock, lambda seconds: portal.call(cast("VirtualClock", follower).advance, seconds)):
+                yield server
+        else:
+            yield server
 
 
 @asynccontextmanager
@@ -103,7 +106,8 @@ async def over_http_to_a_file(clock: Clock, place: Path) -> AsyncGenerator[Light
         yield client
 
 
-def _lead(clock: VirtualClock, follow: Callable[[float], None]) -> None:
+@contextmanager
+def _leading(clock: VirtualClock, follow: Callable[[float], None]) -> Generator[None]:
     """Have another clock, in another thread, go on with this one."""
     advance = clock.advance
 
@@ -112,6 +116,10 @@ def _lead(clock: VirtualClock, follow: Callable[[float], None]) -> None:
         advance(seconds)
 
     cast("Any", clock).advance = advance_both
+    try:
+        yield
+    finally:
+        cast("Any", clock).advance = advance
 
 
 @asynccontextmanager
@@ -119,6 +127,7 @@ async def _client_of(server: LightningStoreServer, clock: Clock) -> AsyncGenerat
     client = CountingClient(server, clock)
     _HOMES.append(client)
     try:
+        await client.routes.get_acquainted()  # it knows what the server's store can do once it has asked it
         yield client
     finally:
         _HOMES.remove(client)

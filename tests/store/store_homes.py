@@ -61,6 +61,7 @@ class Home:
         takes_clock: Its time is the clock that it is opened with; otherwise the machine's own.
         holds_any_object: A task may be any object; otherwise what JSON can hold.
         is_kept: Opened again at the same place, it has what it had.
+        tells_of_work: It can be watched, so that runners can work with it as it is.
     """
 
     open: Callable[[Clock, Path], AbstractAsyncContextManager[LightningStore]]
@@ -69,6 +70,7 @@ class Home:
     takes_clock: bool = True
     holds_any_object: bool = True
     is_kept: bool = False
+    tells_of_work: bool = True
 
 
 @asynccontextmanager
@@ -141,13 +143,14 @@ HOMES: dict[str, Home] = {
     "file": Home(in_a_file, kind="SqliteLightningStore", holds_any_object=False, is_kept=True),
     "file-actor": Home(in_a_file_behind_its_actor, kind="SqliteLightningStore", holds_any_object=False, is_kept=True),
     "kept": Home(kept, kind="KeptStore", loops=frozenset({"asyncio"}), is_kept=True),
-    "http": Home(over_http, holds_any_object=False),
+    "http": Home(over_http, holds_any_object=False, tells_of_work=False),
     "file-http": Home(
         over_http_to_a_file,
         kind="SqliteLightningStore",
         loops=frozenset({"asyncio", "trio"}),
         holds_any_object=False,
         is_kept=True,
+        tells_of_work=False,
     ),
     "link": Home(over_a_link, holds_any_object=False),
     "file-link": Home(
