@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager
+from time import monotonic as _monotonic
+from time import time as _time
 from typing import Protocol
 
 import anyio
@@ -36,13 +37,10 @@ class SystemClock:
 
     __slots__ = ()
 
-    def time(self) -> float:
-        """The wall clock: seconds since the epoch."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds since some fixed point; never goes back."""
-        return time.monotonic()
+    time = staticmethod(_time)
+    """The wall clock: seconds since the epoch."""
+    monotonic = staticmethod(_monotonic)
+    """Seconds since some fixed point; never goes back."""
 
     def move_on_after(self, seconds: float | None) -> AbstractContextManager[anyio.CancelScope]:
         """A cancel scope that is cancelled after so many seconds; None is never."""

@@ -10,7 +10,7 @@ receive is ever cancelled and no message can get lost.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -68,6 +68,7 @@ class Mailbox:
         held: Replies that wait for the end of a batch, or None outside of one.
         processed: Messages handled, over all incarnations.
         minds_replies: The actor undoes replies that found no asker, so none may be taken by a cancelled one.
+        new_event: Makes an event of the loop's own kind, which anyio would look up each time.
         leftover: Messages taken from the stream but not begun; they come before those in it.
         sleeper: The incarnation that serves, which can conclude a request in its sleep; None while none does.
         turn: The plain handler or hook that has the actor to itself just now.
@@ -88,6 +89,7 @@ class Mailbox:
         "leftover",
         "minds_replies",
         "name",
+        "new_event",
         "overflow",
         "processed",
         "receive",
@@ -124,6 +126,7 @@ class Mailbox:
         self.ref: Any = None
         self.alarm: anyio.Event | None = None
         self.bell: anyio.Event | None = None
+        self.new_event: Callable[[], anyio.Event] = anyio.Event
         self.sleeper: Sleeper | None = None
         self.cause: BaseException | None = None
         self.backlog = 0
@@ -227,7 +230,8 @@ class Mailbox:
 
     async def sleep(self) -> None:
         """Sleep until there is a message or a notice; called where there is none."""
-        bell = self.bell = anyio.Event()
+        bell = self.bell = self.new_event()
+        self.new_event = type(bell)
         try:
             await bell.wait()
         finally:

@@ -142,7 +142,7 @@ class ActorRef(Generic[A_co]):
         mailbox = self.mailbox
         if mailbox.closed or mailbox.handlers[type(message)] is None:
             raise mailbox.refusal(message)
-        waker = anyio.Event()
+        waker = mailbox.new_event()
         ask: Ask[R] = Ask(message, mailbox, waker)
         turn = current_turn.get()
         if turn is not None and turn.live:

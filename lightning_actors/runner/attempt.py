@@ -31,16 +31,17 @@ from lightning_actors.runner.execution import Execution, agent_call
 from lightning_actors.runner.result import record_result
 from lightning_actors.runner.rig import Rig, is_cancelled
 from lightning_actors.runner.verdict import Verdict
-from lightning_actors.store.actor import InOneGo, in_one_go
+from lightning_actors.store.actor import InOneGo
 from lightning_actors.store.messages import (
     AddManySpans,
     GetLatestResources,
     GetResourcesById,
+    GetRolloutById,
     StoreMessage,
     UpdateAttempt,
 )
 from lightning_actors.tracer import Trace, TraceContext, not_written
-from lightning_actors.types import AttemptedRollout, AttemptStatus, NamedResources, ResourcesUpdate, Span
+from lightning_actors.types import AttemptedRollout, AttemptStatus, NamedResources, ResourcesUpdate, Rollout, Span
 
 __all__ = ["AttemptRun"]
 
@@ -208,9 +209,9 @@ class AttemptRun:
 
     def _tell(self, operations: list[StoreMessage[Any]], then: Callable[[Sequence[Outcome[Any]]], None]) -> None:
         """Have the store carry out operations, and go on with what came of them."""
-        at_once, store = self._rig.at_once, self._rig.store_ref
-        if at_once is not None:
-            then(in_one_go(at_once, operations))
+        in_one_go, store = self._rig.in_one_go, self._rig.store_ref
+        if in_one_go is not None:
+            then(in_one_go(operations))
         elif store is not None:
             self._pending = self._owner.request(store, InOneGo(operations), lambda outcome: self._told(outcome, then))
 
@@ -304,6 +305,8 @@ class AttemptRun:
         word = self._verdict.decide(error, self._notes)
         if word is not None:
             operations.append(word)
+        if self.reply is not None:  # whoever waits wants to see how it stands
+            operations.append(GetRolloutById(self.rollout.rollout_id))
         self._tell(operations, lambda outcomes: self._reported(error, outcomes))
 
     def _settle_spans(self, stored: Sequence[Span] | None) -> bool:
@@ -328,7 +331,8 @@ class AttemptRun:
             log.warning("report_failed", rollout_id=self.rollout.rollout_id, error=describe(failure))
             self._close_soon(self._report, error)
             return
-        self._over(self._concluded(error), None)
+        ended = outcomes[-1].value if self.reply is not None else None
+        self._over(self._concluded(error, ended), None)
 
     # ── the end, where something has to be waited for ──
 
@@ -605,7 +609,7 @@ class AttemptRun:
     def _notes(self) -> dict[str, Any]:
         return {} if self._trace is None else self._trace.notes
 
-    def _concluded(self, error: BaseException | None) -> Execution:
+    def _concluded(self, error: BaseException | None, ended: Rollout | None = None) -> Execution:
         seconds = self._rig.clock.monotonic() - self._started
         reason = self._verdict.stop_reason
         status: AttemptStatus = "succeeded" if error is None else "failed"
@@ -613,7 +617,7 @@ class AttemptRun:
             error = error or self._verdict.stop_error()
             status = cast("AttemptStatus", reason) if reason in {"timeout", "unresponsive"} else "failed"
         reward = None if self._trace is None else find_final_reward(self._trace.spans)
-        execution = Execution(self.rollout, status, error, reward, self._trace, seconds)
+        execution = Execution(self.rollout, status, error, reward, self._trace, seconds, ended)
         log.info(
             "rollout_finished",
             rollout_id=self.rollout.rollout_id,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_actors.tracer import Trace
-from lightning_actors.types import AttemptedRollout, AttemptStatus, Span
+from lightning_actors.types import AttemptedRollout, AttemptStatus, Rollout, Span
 
 __all__ = ["Execution", "agent_call"]
 
@@ -22,6 +22,7 @@ class Execution:
         reward: The final reward, if there was one.
         trace: Its spans; None if it never began.
         seconds: How long it took.
+        ended: The rollout as the store had it at its end, where that was asked together with the end.
     """
 
     rollout: AttemptedRollout
@@ -30,6 +31,7 @@ class Execution:
     reward: float | None
     trace: Trace | None
     seconds: float
+    ended: Rollout | None = None
 
     @property
     def spans(self) -> Sequence[Span]:

@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 
 import anyio
 
-from lightning_actors.actors import ActorRef, Clock, Message, SystemClock
+from lightning_actors.actors import ActorRef, Clock, Message, Outcome, SystemClock
 from lightning_actors.detached import DaemonThreads, DetachedCall, is_called_by
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
-from lightning_actors.store.actor import ActorStore, StoreActor
+from lightning_actors.store.actor import ActorStore, StoreActor, in_one_go
 from lightning_actors.store.api import AtOnce
+from lightning_actors.store.local import LocalStore
+from lightning_actors.store.messages import StoreMessage
 from lightning_actors.tracer import Tracer
 from lightning_actors.types import Hook
 
@@ -71,6 +73,15 @@ class Rig:
     def at_once(self) -> AtOnce | None:
         """What carries out the store's operations without await; None where it has to be awaited."""
         return self.store.at_once
+
+    @functools.cached_property
+    def in_one_go(self) -> Callable[[Sequence[StoreMessage[Any]]], Sequence[Outcome[Any]]] | None:
+        """The same for several operations, in order up to the first that fails."""
+        if self.at_once is None:
+            return None
+        return (
+            self.store.in_one_go if isinstance(self.store, LocalStore) else functools.partial(in_one_go, self.at_once)
+        )
 
     @functools.cached_property
     def store_ref(self) -> ActorRef[StoreActor] | None:

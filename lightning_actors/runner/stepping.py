@@ -121,7 +121,7 @@ class Stepper:
 
     async def finished(self, execution: Execution) -> Rollout:
         """The rollout as the store has it after its end."""
-        rollout = await self.rig.ask(GetRolloutById(execution.rollout.rollout_id))
+        rollout = execution.ended or await self.rig.ask(GetRolloutById(execution.rollout.rollout_id))
         return execution.rollout if rollout is None else rollout
 
     async def _execute(self, rollout: AttemptedRollout, resources: NamedResources | None) -> Execution:

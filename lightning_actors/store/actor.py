@@ -90,7 +90,7 @@ class LocalStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InOneGo)
     @handles(InOneGo)
     def in_one_go(self, message: InOneGo) -> Sequence[Outcome[Any]]:
         """Several operations that do not wait."""
-        return in_one_go(self._local.perform, message.operations)
+        return self._local.in_one_go(message.operations)
 
     @defers(StoreWait)
     def wait(self, message: StoreWait[Any], reply: Reply[Any]) -> None:

@@ -48,13 +48,17 @@ class Clerk:
         self._tell = tell
         self.waiters = Waiters(tables, self.answer_now)
 
-    def perform(self, message: Message[R]) -> R:
+    def perform(self, message: Message[R], settled_at: float | None = None) -> R:
         """Carry out one operation that does not wait.
+
+        Args:
+            message: The operation.
+            settled_at: The time, where what is due by then was settled before; None to do so now.
 
         Raises:
             StoreError: As the operation says; nothing has changed then.
         """
-        change = handle(self._tables, message, self.settle())
+        change = handle(self._tables, message, self.settle() if settled_at is None else settled_at)
         if change.writes:
             self._commit(change)
         return change.reply

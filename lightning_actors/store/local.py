@@ -10,7 +10,7 @@ timeout and the next deadline. `keep_time` does the same for as long as it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -18,11 +18,12 @@ import anyio.lowlevel
 
 from lightning_actors.actors.clock import Clock, SystemClock
 from lightning_actors.actors.message import Message
+from lightning_actors.actors.request import Outcome
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
 from lightning_actors.store.change import Change
 from lightning_actors.store.clerk import Clerk
 from lightning_actors.store.loop_guard import LoopGuard
-from lightning_actors.store.messages import StoreWait
+from lightning_actors.store.messages import StoreMessage, StoreWait
 from lightning_actors.store.sleepers import Sleepers
 from lightning_actors.store.surroundings import BESIDE_THE_TABLES, Surroundings
 from lightning_actors.store.tables import Tables
@@ -100,6 +101,23 @@ class LocalStore(LightningStore):
         """
         reply = self._clerk.perform(message)
         return self._surroundings.complete(message, reply) if type(message) in BESIDE_THE_TABLES else reply
+
+    def in_one_go(self, operations: Sequence[StoreMessage[Any]]) -> list[Outcome[Any]]:
+        """Carry out several operations that do not wait, as of one moment, in order up to the first that fails."""
+        if self._guard.users:
+            self._guard.check()
+        now = self._clerk.settle()
+        outcomes: list[Outcome[Any]] = []
+        for one in operations:
+            try:
+                reply = self._clerk.perform(one, now)
+                if type(one) in BESIDE_THE_TABLES:
+                    reply = self._surroundings.complete(one, reply)
+                outcomes.append(Outcome(reply, None))
+            except Exception as error:  # noqa: BLE001 - it is the asker's
+                outcomes.append(Outcome(None, error))
+                break
+        return outcomes
 
     def settle(self) -> float:
         """End the attempts whose deadline has come, and undo the claims whose lease has lapsed.

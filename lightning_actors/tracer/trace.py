@@ -12,7 +12,8 @@ Spans start and end in whatever thread the agent uses, so what they touch here i
 
 from __future__ import annotations
 
-import secrets
+import os
+import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -393,14 +394,19 @@ class Trace:
         self._contexts.clear()
 
 
+_ids: Final = random.Random()  # noqa: S311 - ids, not secrets
+if hasattr(os, "register_at_fork"):  # where there are forks, a child has other ids than its parent
+    os.register_at_fork(after_in_child=_ids.seed)
+
+
 def new_span_id() -> int:
     """A random span id that does not depend on the state of ``random``, which agents seed."""
-    return secrets.randbits(64) or 1
+    return _ids.getrandbits(64) or 1
 
 
 def new_trace_id() -> int:
     """A random trace id that does not depend on the state of ``random``, which agents seed."""
-    return secrets.randbits(128) or 1
+    return _ids.getrandbits(128) or 1
 
 
 def context_below(above: otel.SpanContext) -> otel.SpanContext:

@@ -90,11 +90,11 @@ class SpanContext(_Part):
     @classmethod
     def from_opentelemetry(cls, source: otel.SpanContext) -> Self:
         """Read an OpenTelemetry span context."""
-        state = source.trace_state
+        trace_id, span_id, is_remote, _, state, _ = source
         fields = {
-            "trace_id": f"{source.trace_id:032x}",
-            "span_id": f"{source.span_id:016x}",
-            "is_remote": source.is_remote,
+            "trace_id": f"{trace_id:032x}",
+            "span_id": f"{span_id:016x}",
+            "is_remote": is_remote,
             "trace_state": dict(state.items()) if state else {},
         }
         return trusted(cls, _CONTEXT_FIELDS, fields, {})

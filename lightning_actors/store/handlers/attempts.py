@@ -49,6 +49,7 @@ _NEW = Attempt(
     last_heartbeat_time=None,
     metadata=None,
 )
+_NEW_BEGUN = _NEW.evolve(status="running")
 
 
 def wanted_rollout(tables: Tables, rollout_id: str) -> Rollout:
@@ -80,15 +81,24 @@ def freed_worker(tables: Tables, attempt: Attempt, now: float) -> list[Worker]:
 
 
 def new_attempt(
-    tables: Tables, rollout_id: str, earlier: int, worker_id: str | None, now: float, made: Mapping[str, Attempt] = {}
+    tables: Tables,
+    rollout_id: str,
+    earlier: int,
+    worker_id: str | None,
+    now: float,
+    made: Mapping[str, Attempt] = {},
+    *,
+    begun: bool = False,
 ) -> Attempt:
     """An attempt at a rollout that has had so many before; ``made`` are those made in the same go, by their ids."""
-    return _NEW.evolve(
+    new = _NEW_BEGUN if begun else _NEW
+    return new.evolve(
         rollout_id=rollout_id,
         attempt_id=fresh_id("at-", 4, lambda name: name in made or tables.is_taken(name)),
         sequence_id=earlier + 1,
         start_time=now,
         worker_id=worker_id,
+        last_heartbeat_time=now if begun else None,
     )
 
 

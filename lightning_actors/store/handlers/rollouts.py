@@ -134,9 +134,7 @@ def _of_key(tables: Tables, key: str, made: Mapping[str, Rollout], keys: Mapping
 def start_rollout(tables: Tables, message: StartRollout, now: float) -> Change[AttemptedRollout]:
     """Record a task and claim it at once."""
     rollout = _recorded(tables, message, now, status="running" if message.begun else "preparing")
-    attempt = new_attempt(tables, rollout.rollout_id, 0, message.worker_id, now)
-    if message.begun:
-        attempt = rules.attempt_begins(attempt, now)
+    attempt = new_attempt(tables, rollout.rollout_id, 0, message.worker_id, now, begun=message.begun)
     workers: Sequence[Worker] = ()
     if message.worker_id is not None:
         workers = (rules.worker_busy(worker_of(tables, message.worker_id), attempt, now),)
