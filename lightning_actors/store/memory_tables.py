@@ -22,6 +22,17 @@ from lightning_actors.types import Attempt, HeldLease, ResourcesUpdate, Rollout,
 __all__ = ["MemoryTables", "memory_capacity_bytes"]
 
 
+class _Folder:
+    """What belongs to one rollout: found together, so that a read of one costs one look into a large dict."""
+
+    __slots__ = ("attempts", "rollout", "sequence")
+
+    def __init__(self, rollout: Rollout) -> None:
+        self.rollout = rollout
+        self.attempts: tuple[Attempt, ...] = ()
+        self.sequence = 0
+
+
 class MemoryTables:
     """The tables of a store that lives in memory.
 
@@ -30,19 +41,17 @@ class MemoryTables:
 
     def __init__(self, shelf: SpanShelf) -> None:
         self._shelf = shelf
-        self._rollouts: dict[str, Rollout] = {}
+        self._folders: dict[str, _Folder] = {}
         self._ids_by_key: dict[str, str] = {}
         self._index = RolloutIndex()
         self._queue = WaitingLine()
         self._completions = CompletionLog()
         self._attempts: dict[str, Attempt] = {}
-        self._attempts_at: dict[str, list[Attempt]] = {}
         self._deadlines = Deadlines()
         self._leases = LeaseBook()
         self._resources: dict[str, ResourcesUpdate] = {}
         self._latest_resources_id: str | None = None
         self._workers: dict[str, Worker] = {}
-        self._sequences: dict[str, int] = {}
         self._replies = ReplyBook()
         self._runs: dict[str, RunRecord] = {}
 
@@ -62,40 +71,48 @@ class MemoryTables:
             self._deadlines.set(lease.attempt_id, lease.until)
         for worker in change.workers:
             self._workers[worker.worker_id] = worker
-        if change.sequences or change.keys:
-            self._sequences.update(change.sequences)
-            self._ids_by_key.update(change.keys)
-        if change.resources or change.latest_resources_id or change.remembered or change.runs or change.ended_runs:
+        for rollout_id, sequence in change.sequences:
+            self._folders[rollout_id].sequence = sequence
+        if change.keys or change.resources or change.latest_resources_id or change.remembered:
             self._put_what_is_rare(change)
+        if change.runs or change.ended_runs:
+            self._put_runs(change)
         if change.spans:
             self._put_spans(change.spans, sizes)
 
     def _put_rollout(self, rollout: Rollout, *, to_front: bool) -> None:
         rollout_id, status = rollout.rollout_id, rollout.status
-        before = self._rollouts.get(rollout_id)
-        self._rollouts[rollout_id] = rollout
-        if before is None:
+        folder = self._folders.get(rollout_id)
+        if folder is None:
+            self._folders[rollout_id] = _Folder(rollout)
             self._index.add(rollout)
-        elif before.status != status:
-            self._index.move(rollout_id, status)
-            if before.status in rules.ROLLOUT_ENDED or status in rules.ROLLOUT_ENDED:
-                self._shelf.mark(rollout_id, ended=status in rules.ROLLOUT_ENDED)
-                self._completions.mark(rollout_id, ended=status in rules.ROLLOUT_ENDED)
-            if before.status in rules.ROLLOUT_QUEUED and status not in rules.ROLLOUT_QUEUED:
-                self._queue.leave(rollout_id)
-        if before is not None and before.config is not rollout.config:
-            for attempt in self.attempts(rollout_id)[-1:]:
-                self._note_deadline(attempt, rollout)
+        else:
+            before, folder.rollout = folder.rollout, rollout
+            if before.status != status:
+                self._move(rollout_id, before.status, status)
+            if before.config is not rollout.config and folder.attempts:
+                self._note_deadline(folder.attempts[-1], rollout)
         if status in rules.ROLLOUT_QUEUED and rollout_id not in self._queue:
             self._queue.join(rollout_id, at_head=to_front)
 
+    def _move(self, rollout_id: str, before: RolloutStatus, status: RolloutStatus) -> None:
+        self._index.move(rollout_id, status)
+        if before in rules.ROLLOUT_ENDED or status in rules.ROLLOUT_ENDED:
+            self._shelf.mark(rollout_id, ended=status in rules.ROLLOUT_ENDED)
+            self._completions.mark(rollout_id, ended=status in rules.ROLLOUT_ENDED)
+        if before in rules.ROLLOUT_QUEUED and status not in rules.ROLLOUT_QUEUED:
+            self._queue.leave(rollout_id)
+
     def _put_what_is_rare(self, change: Change[Any]) -> None:
+        self._ids_by_key.update(change.keys)
         for update in change.resources:
             self._resources[update.resources_id] = update
         if change.latest_resources_id is not None:
             self._latest_resources_id = change.latest_resources_id
         if change.remembered is not None:
             self._replies.put(change.remembered)
+
+    def _put_runs(self, change: Change[Any]) -> None:
         for run in change.runs:
             self._runs[run.run_id] = run
         for run_id in change.ended_runs:
@@ -103,31 +120,28 @@ class MemoryTables:
 
     def _put_spans(self, spans: Sequence[Span], sizes: Sequence[int]) -> None:
         for span, size_bytes in zip(spans, sizes, strict=True):
-            ended = self._rollouts[span.rollout_id].status in rules.ROLLOUT_ENDED
+            ended = self._folders[span.rollout_id].rollout.status in rules.ROLLOUT_ENDED
             self._shelf.add(span, size_bytes, ended=ended)
         self._shelf.evict()
 
     def _put_attempt(self, attempt: Attempt) -> None:
-        attempts = self._attempts_at.get(attempt.rollout_id)
-        if attempts is None:
-            self._attempts_at[attempt.rollout_id] = [attempt]
-        elif attempts and attempts[-1].attempt_id == attempt.attempt_id:
-            attempts[-1] = attempt
+        folder = self._folders[attempt.rollout_id]
+        attempts = folder.attempts
+        if attempts and attempts[-1].attempt_id == attempt.attempt_id:
+            folder.attempts = (*attempts[:-1], attempt)
         elif attempt.attempt_id not in self._attempts:
-            attempts.append(attempt)
+            folder.attempts = (*attempts, attempt)
         else:
-            place = next(p for p, known in enumerate(attempts) if known.attempt_id == attempt.attempt_id)
-            attempts[place] = attempt
+            folder.attempts = tuple(attempt if one.attempt_id == attempt.attempt_id else one for one in attempts)
         self._attempts[attempt.attempt_id] = attempt
         if attempt.attempt_id in self._leases.by_attempt and attempt.status not in rules.ATTEMPT_OPEN:
             self._leases.drop(attempt.attempt_id)
-        self._note_deadline(attempt, self._rollouts[attempt.rollout_id])
+        self._note_deadline(attempt, folder.rollout)
 
     def _remove_attempt(self, attempt: Attempt) -> None:
         del self._attempts[attempt.attempt_id]
-        self._attempts_at[attempt.rollout_id] = [
-            known for known in self._attempts_at[attempt.rollout_id] if known.attempt_id != attempt.attempt_id
-        ]
+        folder = self._folders[attempt.rollout_id]
+        folder.attempts = tuple(known for known in folder.attempts if known.attempt_id != attempt.attempt_id)
         self._deadlines.discard(attempt.attempt_id)
         self._leases.drop(attempt.attempt_id)
 
@@ -143,7 +157,7 @@ class MemoryTables:
         reached: list[tuple[float, Attempt]] = []
         for attempt_id in self._deadlines.pop(now):
             attempt = self._attempts[attempt_id]
-            config = self._rollouts[attempt.rollout_id].config
+            config = self._folders[attempt.rollout_id].rollout.config
             due = rules.attempt_due(attempt, config, self._leases.by_attempt.get(attempt_id))
             if due is not None and due <= now:
                 reached.append((due, attempt))
@@ -159,7 +173,7 @@ class MemoryTables:
     def statistics(self) -> LightningStoreStatistics:
         """Counts and sizes."""
         return LightningStoreStatistics(
-            total_rollouts=len(self._rollouts),
+            total_rollouts=len(self._folders),
             total_attempts=len(self._attempts),
             total_spans=self._shelf.count,
             total_resources=len(self._resources),
@@ -172,12 +186,13 @@ class MemoryTables:
 
     def rollout(self, rollout_id: str) -> Rollout | None:
         """One rollout."""
-        return self._rollouts.get(rollout_id)
+        folder = self._folders.get(rollout_id)
+        return None if folder is None else folder.rollout
 
     def rollout_of_key(self, key: str) -> Rollout | None:
         """The rollout that was recorded under this key."""
         rollout_id = self._ids_by_key.get(key)
-        return None if rollout_id is None else self._rollouts[rollout_id]
+        return None if rollout_id is None else self._folders[rollout_id].rollout
 
     def rollouts_page(
         self,
@@ -193,11 +208,11 @@ class MemoryTables:
         ids, total = self._index.page(
             statuses, rollout_ids, either=either, offset=offset, limit=limit, descending=descending
         )
-        return [self._rollouts[rollout_id] for rollout_id in ids], total
+        return [self._folders[rollout_id].rollout for rollout_id in ids], total
 
     def queued(self, limit: int) -> list[Rollout]:
         """The first rollouts of the queue."""
-        return [self._rollouts[rollout_id] for rollout_id in self._queue.first(limit)]
+        return [self._folders[rollout_id].rollout for rollout_id in self._queue.first(limit)]
 
     def ahead(self, rollout_id: str) -> int | None:
         """How many stand before a rollout in the queue."""
@@ -217,7 +232,8 @@ class MemoryTables:
 
     def attempts(self, rollout_id: str) -> Sequence[Attempt]:
         """The attempts at a rollout, first one first."""
-        return self._attempts_at.get(rollout_id, ())
+        folder = self._folders.get(rollout_id)
+        return () if folder is None else folder.attempts
 
     def lease(self, attempt_id: str) -> HeldLease | None:
         """The lease on an open attempt."""
@@ -253,7 +269,7 @@ class MemoryTables:
 
     def is_taken(self, name: str) -> bool:
         """Whether a rollout or an attempt has this id."""
-        return name in self._rollouts or name in self._attempts
+        return name in self._folders or name in self._attempts
 
     def worker(self, worker_id: str) -> Worker | None:
         """One worker."""
@@ -273,7 +289,8 @@ class MemoryTables:
 
     def sequence(self, rollout_id: str) -> int:
         """The last sequence id that was taken for the rollout."""
-        return self._sequences.get(rollout_id, 0)
+        folder = self._folders.get(rollout_id)
+        return 0 if folder is None else folder.sequence
 
 
 def memory_capacity_bytes() -> int:
