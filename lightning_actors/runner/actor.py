@@ -17,9 +17,11 @@ from lightning_actors.errors import ActorCrashed, ActorStopped
 from lightning_actors.log import get_logger
 from lightning_actors.queue import QueueActor, Take
 from lightning_actors.runner.attempt import AttemptRun
+from lightning_actors.runner.direct_attempt import DirectAttempt
 from lightning_actors.runner.execution import Execution
 from lightning_actors.runner.keeper import keep_flushing
 from lightning_actors.runner.rig import Rig
+from lightning_actors.runner.tasked_attempt import TaskedAttempt
 from lightning_actors.types import AttemptedRollout, NamedResources
 
 __all__ = ["Budget", "Execute", "RunnerActor"]
@@ -85,6 +87,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
         self._keeps_time = keeps_time
         self._exhausted = exhausted
         self._rig = rig
+        self._attempt: type[AttemptRun] = DirectAttempt if rig.needs_no_task else TaskedAttempt
         self._worker_id = worker_id
         self._queue = queue
         self._budget = budget or Budget()
@@ -115,7 +118,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
     @defers(Execute)
     def execute(self, message: Execute, reply: Reply[Execution]) -> None:
         """Run a claimed rollout; the reply is how it ended."""
-        run = AttemptRun(self, self._rig, message.rollout, message.resources, reply=reply)
+        run = self._attempt(self, self._rig, message.rollout, message.resources, reply=reply)
         self._executing[reply] = run
         run.launch(self.hold_work(run, message))
 
@@ -159,7 +162,7 @@ class RunnerActor(Actor, handles_all=(Execute,)):
             self._ask_for_work()  # the queue holds nothing that cannot be asked for again
             return
         claimed = outcome.value
-        run = AttemptRun(self, self._rig, claimed, is_queued=True)
+        run = self._attempt(self, self._rig, claimed, is_queued=True)
         self._taken = run
         self._budget.spend()
         holding = self.hold_work(run, self._worker_id)

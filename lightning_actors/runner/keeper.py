@@ -20,10 +20,10 @@ _LATE_SECONDS = 2.0
 async def keep_flushing(rig: Rig) -> None:
     """Write spans while their rollouts run, so that they can be read meanwhile and count as signs of life."""
     while True:
-        before, running, begun = rig.clock.monotonic(), len(rig.running), rig.begun[0]
+        before, running, begun = rig.clock.monotonic(), len(rig.running), rig.begun.total
         await rig.clock.sleep(_FLUSH_SECONDS)
         late = rig.clock.monotonic() - before - _FLUSH_SECONDS
-        running += rig.begun[0] - begun  # what blocked the loop may have ended by now
+        running += rig.begun.total - begun  # what blocked the loop may have ended by now
         if late > _LATE_SECONDS and running:
             log.warning(
                 "event_loop_blocked",

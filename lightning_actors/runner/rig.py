@@ -32,6 +32,13 @@ log = get_logger("lightning_actors.runner")
 _HOOK_SECONDS = 5.0
 
 
+@dataclass(slots=True)
+class Count:
+    """A number that goes up."""
+
+    total: int = 0
+
+
 @dataclass(frozen=True)
 class Rig:
     """Everything that the rollouts of one runner, or of a pool, have in common.
@@ -46,7 +53,7 @@ class Rig:
         patience: Seconds that an agent has to end once it was asked to.
         clock: The time.
         running: The attempts under way: attempt id to rollout id.
-        begun: How many attempts have begun: a list of one, which all views of the rig share.
+        begun: Counts the attempts that have begun; all views of the rig share it.
         calls: The agent calls under way.
         closing: Set once a signal has come: from then on no runner begins another rollout, even where the event loop
             is too busy to hear of it.
@@ -63,7 +70,7 @@ class Rig:
     patience: float = 2.0
     clock: Clock = field(default_factory=SystemClock)
     running: dict[str, str] = field(default_factory=dict[str, str])
-    begun: list[int] = field(default_factory=lambda: [0])
+    begun: Count = field(default_factory=Count)
     calls: set[DetachedCall[Any]] = field(default_factory=set[DetachedCall[Any]])
     closing: threading.Event = field(default_factory=threading.Event)
     aborting: threading.Event = field(default_factory=threading.Event)
