@@ -21,7 +21,7 @@ from lightning_actors.errors import InvalidTransition, RolloutCancelled, RunnerE
 from lightning_actors.log import get_logger
 from lightning_actors.runner.attempt import AttemptRun
 from lightning_actors.runner.execution import Execution, agent_call
-from lightning_actors.store.actor import InOneGo
+from lightning_actors.store.in_one_go import InOneGo
 from lightning_actors.store.messages import AddManySpans, GetRolloutById, StoreMessage, UpdateAttempt
 from lightning_actors.tracer import Trace, TraceContext, not_written
 from lightning_actors.types import NamedResources, Span

@@ -16,8 +16,9 @@ from lightning_actors.detached import DaemonThreads, DetachedCall, is_called_by
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
-from lightning_actors.store.actor import ActorStore, StoreActor, in_one_go
+from lightning_actors.store.actor import ActorStore, StoreActor
 from lightning_actors.store.api import AtOnce
+from lightning_actors.store.in_one_go import in_one_go
 from lightning_actors.store.local import LocalStore
 from lightning_actors.store.messages import StoreMessage
 from lightning_actors.tracer import Tracer

@@ -10,7 +10,6 @@ The tables belong to the store object and outlive the actor.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
@@ -18,8 +17,9 @@ import anyio
 from lightning_actors.actors import Actor, ActorRef, Clock, Message, Outcome, Reply, SystemClock, defers, handles
 from lightning_actors.errors import ActorStopped, StoreError
 from lightning_actors.log import get_logger
-from lightning_actors.store.api import AtOnce, LightningStore, LightningStoreCapabilities, Submit
+from lightning_actors.store.api import LightningStore, LightningStoreCapabilities, Submit
 from lightning_actors.store.claims import CLAIMS, claims_in, undo_claim
+from lightning_actors.store.in_one_go import InOneGo, in_turn
 from lightning_actors.store.local import LocalStore
 from lightning_actors.store.messages import (
     ReleaseAttempt,
@@ -32,11 +32,9 @@ from lightning_actors.store.waiters import Waiter
 __all__ = [
     "ActorStore",
     "ForwardingStoreActor",
-    "InOneGo",
     "LocalStoreActor",
     "StoreActor",
     "SubmittingStoreActor",
-    "in_one_go",
     "store_actor",
 ]
 
@@ -45,13 +43,6 @@ R = TypeVar("R")
 log = get_logger("lightning_actors.store")
 
 _CLAIM_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class InOneGo(Message[Sequence[Outcome[Any]]]):
-    """Several operations as one message, carried out in order up to the first that fails; answers what came of each."""
-
-    operations: Sequence[StoreMessage[Any]]
 
 
 class StoreActor(Actor):
@@ -150,14 +141,17 @@ class SubmittingStoreActor(StoreActor, handles_all=(StoreMessage, InOneGo)):
     @defers(StoreMessage)
     def operation(self, message: StoreMessage[Any], reply: Reply[Any]) -> None:
         """Any operation; the timeout of one that waits is the asker's."""
-        kept = _Kept(reply, self._done, is_waiting=isinstance(message, StoreWait))
+        self._keep(message, reply, is_waiting=isinstance(message, StoreWait))
+
+    def _keep(self, message: Message[Any], reply: Reply[Any], *, is_waiting: bool) -> None:
+        kept = _Kept(reply, self._done, is_waiting=is_waiting)
         kept.take_back = self._submit(message, kept)
         self._kept[reply] = kept
 
-    @handles(InOneGo, concurrent=True)
-    async def in_one_go(self, message: InOneGo) -> Sequence[Outcome[Any]]:
-        """Several operations, each when the one before it is committed."""
-        return await _in_turn(self._store, message.operations)
+    @defers(InOneGo)
+    def in_one_go(self, message: InOneGo, reply: Reply[Any]) -> None:
+        """Several operations, in one transaction."""
+        self._keep(message, reply, is_waiting=False)
 
     def _done(self, reply: Reply[Any]) -> None:
         self._kept.pop(reply, None)
@@ -244,7 +238,7 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InO
     @handles(InOneGo, concurrent=True)
     async def in_one_go(self, message: InOneGo) -> Sequence[Outcome[Any]]:
         """Several operations, each by its own way."""
-        return await _in_turn(self._store, message.operations)
+        return await in_turn(self._store, message.operations)
 
     @handles(StoreWait, concurrent=True)
     async def wait(self, message: StoreWait[Any]) -> Any:
@@ -261,30 +255,6 @@ class ForwardingStoreActor(StoreActor, handles_all=(StoreMessage, StoreWait, InO
         """A claim that nobody took is undone, even while this actor is being cancelled."""
         for claim in claims_in(message, value):
             await undo_claim(self._store, self.clock, claim)
-
-
-def in_one_go(at_once: AtOnce, operations: Sequence[StoreMessage[Any]]) -> Sequence[Outcome[Any]]:
-    """Carry several operations out, in order up to the first that fails."""
-    outcomes: list[Outcome[Any]] = []
-    for one in operations:
-        try:
-            outcomes.append(Outcome(at_once(one), None))
-        except Exception as error:  # noqa: BLE001 - it is the asker's
-            outcomes.append(Outcome(None, error))
-            break
-    return outcomes
-
-
-async def _in_turn(store: LightningStore, operations: Sequence[StoreMessage[Any]]) -> Sequence[Outcome[Any]]:
-    """The same for a store that has to be awaited."""
-    outcomes: list[Outcome[Any]] = []
-    for one in operations:
-        try:
-            outcomes.append(Outcome(await store.ask(one), None))
-        except Exception as error:  # noqa: BLE001 - it is the asker's
-            outcomes.append(Outcome(None, error))
-            break
-    return outcomes
 
 
 def store_actor(store: LightningStore) -> StoreActor:

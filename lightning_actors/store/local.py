@@ -22,6 +22,7 @@ from lightning_actors.actors.request import Outcome
 from lightning_actors.store.api import LightningStore, LightningStoreCapabilities
 from lightning_actors.store.change import Change
 from lightning_actors.store.clerk import Clerk
+from lightning_actors.store.in_one_go import in_one_go
 from lightning_actors.store.loop_guard import LoopGuard
 from lightning_actors.store.messages import StoreMessage, StoreWait
 from lightning_actors.store.sleepers import Sleepers
@@ -106,18 +107,13 @@ class LocalStore(LightningStore):
         """Carry out several operations that do not wait, as of one moment, in order up to the first that fails."""
         if self._guard.users:
             self._guard.check()
-        now = self._clerk.settle()
-        outcomes: list[Outcome[Any]] = []
-        for one in operations:
-            try:
-                reply = self._clerk.perform(one, now)
-                if type(one) in BESIDE_THE_TABLES:
-                    reply = self._surroundings.complete(one, reply)
-                outcomes.append(Outcome(reply, None))
-            except Exception as error:  # noqa: BLE001 - it is the asker's
-                outcomes.append(Outcome(None, error))
-                break
-        return outcomes
+        now, perform, complete = self._clerk.settle(), self._clerk.perform, self._surroundings.complete
+
+        def carry_out(one: StoreMessage[Any]) -> Any:
+            reply = perform(one, now)
+            return complete(one, reply) if type(one) in BESIDE_THE_TABLES else reply
+
+        return in_one_go(carry_out, operations)
 
     def settle(self) -> float:
         """End the attempts whose deadline has come, and undo the claims whose lease has lapsed.

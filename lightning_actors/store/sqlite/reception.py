@@ -22,6 +22,7 @@ from lightning_actors.log import get_logger
 from lightning_actors.store.api import Slot
 from lightning_actors.store.claims import claims_in
 from lightning_actors.store.clerk import Clerk
+from lightning_actors.store.in_one_go import InOneGo
 from lightning_actors.store.loop_guard import LoopGuard, running_loop
 from lightning_actors.store.messages import ReleaseAttempt, StoreWait
 from lightning_actors.store.sleepers import Sleepers
@@ -66,7 +67,7 @@ class Reception:
         self._surroundings = Surroundings(name, clock, self.watchers, writer.clerk.waiters.count_for)
 
     def submit(self, message: Message[Any], slot: Slot) -> Callable[[], None]:
-        """Have an operation carried out; one that waits, for as long as it takes. See `Submit`.
+        """Have an operation, or several in one go, carried out; one that waits, for as long as it takes. See `Submit`.
 
         Raises:
             StoreClosed: The store was closed.
@@ -76,6 +77,8 @@ class Reception:
         door = self._open_door()
         if isinstance(message, StoreWait) and not (message.timeout is not None and message.timeout <= 0):
             letter: Letter = WaitLetter(message, slot, door, self._writer.answered)
+        elif isinstance(message, InOneGo):
+            letter = Letter(lambda _: self._writer.in_one_go(message.operations), slot, door)
         else:
             letter = Letter(lambda clerk: clerk.perform(message), slot, door, message)
         self._writer.send(letter)

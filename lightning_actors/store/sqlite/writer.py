@@ -20,10 +20,13 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from lightning_actors.actors.clock import Clock
+from lightning_actors.actors.request import Outcome
 from lightning_actors.errors import StoreClosed
 from lightning_actors.log import get_logger
 from lightning_actors.store.change import Change
 from lightning_actors.store.clerk import Clerk
+from lightning_actors.store.in_one_go import in_one_go
+from lightning_actors.store.messages import StoreMessage
 from lightning_actors.store.sqlite.letter import Letter, WaitLetter
 from lightning_actors.store.sqlite.long_reads import LongReads, is_long
 from lightning_actors.store.sqlite.news import News
@@ -239,6 +242,10 @@ class Writer:
             if is_of_the_file(error) or self._tables.is_torn:
                 raise
             letter.refuse(error)
+
+    def in_one_go(self, operations: Sequence[StoreMessage[Any]]) -> list[Outcome[Any]]:
+        """Several operations, in the writer's thread: where the file fails one, all of them fail."""
+        return in_one_go(self.clerk.perform, operations, lambda error: is_of_the_file(error) or self._tables.is_torn)
 
     def _roll_back(self, letters: Iterable[Letter]) -> None:
         """Go back to the last commit, with all who wait, and let these letters begin anew."""

@@ -12,11 +12,15 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from store_homes import Told, dump, end, running, span_in
+from store_homes import Told, dump, end, running, span_in, span_of
 
+from lightning_actors.actors import hosted
 from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import NotJson, RolloutNotFound, StoreFileError, StoreNotWritten
 from lightning_actors.store import SqliteLightningStore
+from lightning_actors.store.actor import store_actor
+from lightning_actors.store.in_one_go import InOneGo
+from lightning_actors.store.messages import AddManySpans, EnqueueRollout, UpdateAttempt
 from lightning_actors.store.sqlite.tables import SqlTables
 from lightning_actors.types import PromptTemplate, Rollout, RolloutConfig
 
@@ -84,6 +88,39 @@ async def test_what_comes_together_is_one_transaction(
             await anyio.wait_all_tasks_blocked()
     assert gate.commits <= 3
     assert (await store.query_rollouts()).total == 101
+
+
+async def test_what_is_asked_in_one_go_is_one_transaction_up_to_what_fails(
+    store: SqliteLightningStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = await running(store)
+    ids = claimed.rollout_id, claimed.attempt.attempt_id
+    gate = Gate(store, monkeypatch)
+    async with hosted(lambda: store_actor(store)) as ref:
+        before = gate.commits
+        spans, ended = await ref.ask(
+            InOneGo([AddManySpans([span_in(claimed)]), UpdateAttempt(*ids, status="succeeded")])
+        )
+        assert (len(spans.value), ended.value.status, gate.commits - before) == (1, "succeeded", 1)
+        outcomes = await ref.ask(
+            InOneGo([EnqueueRollout("next"), AddManySpans([span_of("ro-none", "at-none")]), EnqueueRollout("never")])
+        )
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), RolloutNotFound]
+    assert [rollout.input for rollout in await store.query_rollouts(status_in=["queuing"])] == ["next"]
+
+
+async def test_what_the_file_fails_in_one_go_is_failed_whole(store: SqliteLightningStore) -> None:
+    claimed, disk = await running(store), Disk(store)
+    ids = claimed.rollout_id, claimed.attempt.attempt_id
+    both = [AddManySpans([span_in(claimed)]), UpdateAttempt(*ids, status="succeeded", metadata={"note": LONG})]
+    async with hosted(lambda: store_actor(store)) as ref:
+        disk.fill()
+        with pytest.raises(StoreNotWritten):
+            await ref.ask(InOneGo(both))
+        assert (await store.query_spans(claimed.rollout_id)).total == 0
+        disk.make_room()
+        assert [outcome.error for outcome in await ref.ask(InOneGo(both))] == [None, None]
+    assert (await store.query_spans(claimed.rollout_id)).total == 1
 
 
 async def test_nothing_is_answered_or_told_before_the_commit(
