@@ -90,6 +90,8 @@ class Stepper:
                 begun=True,
             )
         )
+        if named is None and rollout.resources_id is None:
+            named = {}  # there were none to look for when it began
         try:
             if event is None:
                 execution = await self._execute(rollout, named)
