@@ -15,15 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_actors.actors import Actor, Clock, DeadLetter, Message, Reply, defers, handles
+from lightning_actors.actors import Actor, Clock, DeadLetter, Message, Outcome, PendingRequest, Reply, defers, handles
 from lightning_actors.actors.dead_letter import log_dead_letter
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
+from lightning_actors.store.actor import ActorStore
 from lightning_actors.store.claims import undo_claim
 from lightning_actors.store.messages import DequeueRollout
 from lightning_actors.types import AttemptedRollout
 
-__all__ = ["LostClaims", "QueueActor", "Ready", "Take"]
+__all__ = ["LostClaims", "QueueActor", "Ready", "Take", "queue_actor"]
 
 log = get_logger("lightning_actors.queue")
 
@@ -40,8 +41,8 @@ class Ready(Message[None]):
     """Told: a rollout may be waiting in the store's queue."""
 
 
-class QueueActor(Actor, handles_all=(Take, Ready)):
-    """Hands rollouts to workers in the order in which they asked.
+class QueueActor(Actor):
+    """Hands rollouts to workers in the order in which they asked; see `queue_actor`.
 
     Args:
         store: Where the rollouts wait.
@@ -83,37 +84,23 @@ class QueueActor(Actor, handles_all=(Take, Ready)):
         if not self._is_told and self._takes:
             self._is_told = self.ref.tell_nowait(Ready())
 
-    @defers(Take)
-    async def take(self, message: Take, reply: Reply[AttemptedRollout]) -> None:
-        """Answer now if there is work, else keep the reply."""
-        self._takes[reply] = message
-        await self._serve()
-
-    @handles(Ready)
-    async def ready(self, message: Ready) -> None:
-        """Claim for those who wait."""
-        self._is_told = False
-        await self._serve()
-
-    async def _serve(self) -> None:
+    def _first(self) -> tuple[Reply[AttemptedRollout], Take] | None:
+        """Whom to claim for; None where there is nobody, or there can be no work."""
         while self._takes and self._may_have_work:
             reply, take = self._takes.popitem(last=False)
-            if reply.done:
-                continue
-            self._may_have_work = False  # unless the store says otherwise from now on
-            try:
-                claimed = await self._store.dequeue_rollout(take.worker_id)
-            except BaseException:
-                self._put_back(reply, take)
-                self._may_have_work = True
-                raise
-            if claimed is None:
-                self._put_back(reply, take)
-            else:
-                self._may_have_work = True
-                if self._claimed is not None:
-                    self._claimed(claimed)
-                reply.set(claimed)
+            if not reply.done:
+                self._may_have_work = False  # unless the store says otherwise from now on
+                return reply, take
+        return None
+
+    def _hand_over(self, reply: Reply[AttemptedRollout], take: Take, claimed: AttemptedRollout | None) -> None:
+        if claimed is None:
+            self._put_back(reply, take)
+            return
+        self._may_have_work = True
+        if self._claimed is not None:
+            self._claimed(claimed)
+        reply.set(claimed)
 
     def _put_back(self, reply: Reply[AttemptedRollout], take: Take) -> None:
         self._takes[reply] = take
@@ -131,6 +118,87 @@ class QueueActor(Actor, handles_all=(Take, Ready)):
         if not isinstance(value, AttemptedRollout):
             return
         await undo_claim(self._store, self.clock, value)
+
+
+class RequestingQueueActor(QueueActor, handles_all=(Take, Ready)):
+    """For a store behind an actor: claims by requests, one after another, and waits for none.
+
+    Args:
+        store: Where the rollouts wait.
+        claimed: Called with every rollout that was claimed.
+    """
+
+    def __init__(self, store: ActorStore, *, claimed: Callable[[AttemptedRollout], None] | None = None) -> None:
+        super().__init__(store, claimed=claimed)
+        self._store_ref = store.ref
+        self._claim: PendingRequest[AttemptedRollout | None] | None = None
+
+    @defers(Take)
+    def take(self, message: Take, reply: Reply[AttemptedRollout]) -> None:
+        """Answer as soon as there is work."""
+        self._takes[reply] = message
+        self._serve()
+
+    @handles(Ready)
+    def ready(self, message: Ready) -> None:
+        """Claim for those who wait."""
+        self._is_told = False
+        self._serve()
+
+    def _serve(self) -> None:
+        if self._claim is None and (first := self._first()) is not None:
+            reply, take = first
+            self._claim = self.request(
+                self._store_ref, DequeueRollout(take.worker_id), lambda outcome: self._told(reply, take, outcome)
+            )
+
+    def _told(self, reply: Reply[AttemptedRollout], take: Take, outcome: Outcome[AttemptedRollout | None]) -> None:
+        self._claim = None
+        if outcome.error is None:
+            self._hand_over(reply, take, outcome.value)
+            self._serve()
+        else:
+            self._may_have_work = True
+            reply.fail(outcome.error)
+
+
+class AwaitingQueueActor(QueueActor, handles_all=(Take, Ready)):
+    """For any other store, whose claims are awaited."""
+
+    @defers(Take)
+    async def take(self, message: Take, reply: Reply[AttemptedRollout]) -> None:
+        """Answer now if there is work, else keep the reply."""
+        self._takes[reply] = message
+        await self._serve()
+
+    @handles(Ready)
+    async def ready(self, message: Ready) -> None:
+        """Claim for those who wait."""
+        self._is_told = False
+        await self._serve()
+
+    async def _serve(self) -> None:
+        while (first := self._first()) is not None:
+            reply, take = first
+            try:
+                claimed = await self._store.ask(DequeueRollout(take.worker_id))
+            except BaseException:
+                self._put_back(reply, take)
+                self._may_have_work = True
+                raise
+            self._hand_over(reply, take, claimed)
+
+
+def queue_actor(store: LightningStore, *, claimed: Callable[[AttemptedRollout], None] | None = None) -> QueueActor:
+    """The queue that fits a store.
+
+    Args:
+        store: Where the rollouts wait.
+        claimed: Called with every rollout that was claimed, also if its worker has gone and the claim is undone.
+    """
+    if isinstance(store, ActorStore):
+        return RequestingQueueActor(store, claimed=claimed)
+    return AwaitingQueueActor(store, claimed=claimed)
 
 
 class LostClaims:

@@ -17,8 +17,9 @@ from anyio.lowlevel import checkpoint
 from lightning_actors.actors import Actor, ActorRef, DeadLetter, Message, Supervisor, handles, hosted
 from lightning_actors.actors.testkit import VirtualClock, settle
 from lightning_actors.errors import ActorStopped, StoreError
-from lightning_actors.queue import LostClaims, QueueActor, Take
-from lightning_actors.store import InMemoryLightningStore
+from lightning_actors.queue import LostClaims, QueueActor, Take, queue_actor
+from lightning_actors.store import InMemoryLightningStore, LightningStore
+from lightning_actors.store.actor import ActorStore, store_actor
 from lightning_actors.store.messages import GetRolloutById
 from lightning_actors.types import AttemptedRollout
 
@@ -28,8 +29,9 @@ pytestmark = pytest.mark.anyio
 class CountingStore(InMemoryLightningStore):
     """Counts its claims, and fails as often as it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_an_actor: bool = False) -> None:
         super().__init__()
+        self.has_an_actor = has_an_actor
         self.claims = 0
         self.failing_claims = 0
         self.failing_releases = 0
@@ -52,14 +54,24 @@ class CountingStore(InMemoryLightningStore):
         return await super().release_attempt(*args, **kwargs)
 
 
-@pytest.fixture
-def store() -> CountingStore:
-    return CountingStore()
+@pytest.fixture(params=[False, True], ids=["awaited", "behind its actor"])
+def store(request: pytest.FixtureRequest) -> CountingStore:
+    return CountingStore(has_an_actor=request.param)
+
+
+@asynccontextmanager
+async def seen_of(store: CountingStore) -> AsyncGenerator[LightningStore]:
+    """The store as a queue sees it."""
+    if not store.has_an_actor:
+        yield store
+        return
+    async with hosted(lambda: store_actor(store), name="store") as ref:
+        yield ActorStore(ref, store)
 
 
 @asynccontextmanager
 async def queue_of(store: CountingStore) -> AsyncGenerator[ActorRef[QueueActor]]:
-    async with hosted(lambda: QueueActor(store), name="queue") as ref:
+    async with seen_of(store) as seen, hosted(lambda: queue_actor(seen), name="queue") as ref:
         yield ref
 
 
@@ -246,8 +258,8 @@ async def test_a_claim_whose_worker_and_queue_are_both_gone_is_undone_at_the_end
     claims = LostClaims(store, clock)
     given = anyio.Event()
     store.claimed = given.set
-    async with Supervisor(dead_letters=claims) as supervisor:
-        queue = await supervisor.start(lambda: QueueActor(store), name="queue")
+    async with seen_of(store) as seen, Supervisor(dead_letters=claims) as supervisor:
+        queue = await supervisor.start(lambda: queue_actor(seen), name="queue")
         worker = await supervisor.start(lambda: Worker(queue), name="worker")
         await worker.tell(Wait())
         rollout = await store.enqueue_rollout("x")

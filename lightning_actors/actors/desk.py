@@ -57,11 +57,11 @@ class Desk:
         if not handler.is_simple:
             return self._handle_otherwise(handler, actor, message, ask)
         try:
-            value = handler.function(actor, message)
+            value: object = handler.function(actor, message)
         except BaseException as error:  # noqa: BLE001  # the boundary of a handler
             return self._failed(tell_apart(error, self.mailbox.name), message, ask)
-        if hasattr(value, "__await__"):  # a function around an async one
-            return self._converse(value, message, ask)
+        if hasattr(type(value), "__await__"):  # a function around an async one
+            return self._converse(cast("Awaitable[Any]", value), message, ask)
         if ask is not None:
             ask.answer(value)
         return True

@@ -19,7 +19,7 @@ from lightning_actors.error_text import note
 from lightning_actors.errors import ConfigError, RunnerNotReady
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
-from lightning_actors.queue import LostClaims, QueueActor
+from lightning_actors.queue import LostClaims, queue_actor
 from lightning_actors.runner.actor import Budget, RunnerActor
 from lightning_actors.runner.base import RunContext, Runner
 from lightning_actors.runner.keeper import KeeperActor
@@ -387,7 +387,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
 
     async def _take_and_run(self, stepper: Stepper, event: Any) -> None:
         rig, worker, budget = stepper.rig, stepper.worker_id, Budget(self.max_rollouts)
-        children: list[ChildSpec[Any]] = [ChildSpec("queue", lambda: QueueActor(rig.store))]
+        children: list[ChildSpec[Any]] = [ChildSpec("queue", lambda: queue_actor(rig.store))]
         if stepper.resident is None:
             children.insert(0, self._keeper(rig, worker))
         claims = LostClaims(rig.store, self._clock)

@@ -15,7 +15,7 @@ import anyio
 
 from lightning_actors.actors import ActorTree, ChildSpec, Supervisor
 from lightning_actors.log import get_logger
-from lightning_actors.queue import LostClaims, QueueActor
+from lightning_actors.queue import LostClaims, queue_actor
 from lightning_actors.runner.actor import Budget, RunnerActor
 from lightning_actors.runner.execution import Execution
 from lightning_actors.runner.keeper import KeeperActor
@@ -110,7 +110,7 @@ class RunnerPool:
             "keeper", lambda: KeeperActor(rig, self._workers, heartbeat_interval=self._heartbeat_interval)
         )
         await supervisor.start(keeper)
-        queue = await supervisor.start(ChildSpec("queue", lambda: QueueActor(rig.store), mailbox_size=room))
+        queue = await supervisor.start(ChildSpec("queue", lambda: queue_actor(rig.store), mailbox_size=room))
         for number, worker in enumerate(self._workers):
             budget = Budget(self._max_rollouts)
 

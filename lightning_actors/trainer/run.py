@@ -24,7 +24,7 @@ from lightning_actors.algorithm import Algorithm
 from lightning_actors.emitter import find_final_reward
 from lightning_actors.errors import RunnerError, SpansEvicted
 from lightning_actors.log import get_logger
-from lightning_actors.queue import LostClaims, QueueActor
+from lightning_actors.queue import LostClaims, queue_actor
 from lightning_actors.runner import Execution
 from lightning_actors.runner.actor import Budget, RunnerActor
 from lightning_actors.runner.keeper import KeeperActor
@@ -152,7 +152,7 @@ class Run:
             ChildSpec("keeper", lambda: KeeperActor(pool_rig, workers, heartbeat_interval=self._heartbeat_interval))
         )
         queue = await supervisor.start(
-            ChildSpec("queue", lambda: QueueActor(seen, claimed=page.claim), mailbox_size=room)
+            ChildSpec("queue", lambda: queue_actor(seen, claimed=page.claim), mailbox_size=room)
         )
         note, note_exhausted = self._note, self._note_exhausted
         for number, worker in enumerate(workers):

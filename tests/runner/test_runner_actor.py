@@ -13,7 +13,7 @@ import pytest
 import lightning_actors as agl
 from lightning_actors.actors import ActorRef, ChildSpec, Supervisor, current_actor
 from lightning_actors.actors.testkit import VirtualClock, crash
-from lightning_actors.queue import QueueActor
+from lightning_actors.queue import queue_actor
 from lightning_actors.runner import Execution
 from lightning_actors.runner.actor import Budget, RunnerActor
 from lightning_actors.runner.rig import Rig
@@ -66,7 +66,7 @@ def rig_of(store: agl.LightningStore, agent: agl.LitAgent[Any], **options: Any) 
 async def working(
     rig: Rig, budget: Budget, finished: Callable[[Execution], None] | None = None
 ) -> AsyncGenerator[tuple[Supervisor, ActorRef[RunnerActor]]]:
-    async with Supervisor([ChildSpec("queue", lambda: QueueActor(rig.store))], clock=rig.clock) as supervisor:
+    async with Supervisor([ChildSpec("queue", lambda: queue_actor(rig.store))], clock=rig.clock) as supervisor:
         queue = supervisor.ref("queue")
         runner = await supervisor.start(
             lambda: RunnerActor(rig, "Worker-0", queue=queue, budget=budget, finished=finished),
