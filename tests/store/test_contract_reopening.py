@@ -241,6 +241,19 @@ async def test_silence_while_the_store_was_away_is_nobodys(opened: Opened, clock
         assert (await latest(store, leased.rollout_id)).metadata == {"reason": "unresponsive"}
 
 
+async def test_silence_while_the_store_was_away_is_nobodys_where_it_is_bounded_later_either(
+    opened: Opened, clock: VirtualClock
+) -> None:
+    async with opened() as store:
+        leased = await store.start_rollout("task", begun=True, lease=LEASE)
+    clock.advance(20)
+    async with opened() as store:
+        await store.update_rollout(leased.rollout_id, config=RolloutConfig(unresponsive_seconds=10))
+        assert (await latest(store, leased.rollout_id)).status == "running"
+        clock.advance(10)
+        assert (await latest(store, leased.rollout_id)).metadata == {"reason": "unresponsive"}
+
+
 async def test_a_timeout_that_passed_while_the_store_was_away_is_kept(opened: Opened, clock: VirtualClock) -> None:
     config = RolloutConfig(timeout_seconds=50)
     async with opened() as store:

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from store_homes import span_of
-from store_model import ENDED, FINAL, Going, Known, Model
+from store_model import ENDED, FINAL, Going, Known, Model, Task
 
 from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import AttemptNotFound, InvalidTransition, ResourcesNotFound, RolloutNotFound, RunHeld
@@ -68,6 +68,11 @@ class StoreMachine(RuleBasedStateMachine):
         """Have the store do what it does when it is opened again."""
         self.store.take_over()
 
+    def come_back_after(self, seconds: float) -> None:
+        """Be closed for so long."""
+        self.advance(seconds)
+        self.reopen()
+
     def perform(self, message: Any) -> Any:
         """Carry an operation out; two in three that change something come in an envelope, and come again."""
         carry_out: Callable[[Any], Any] = self.store.perform
@@ -81,16 +86,34 @@ class StoreMachine(RuleBasedStateMachine):
         assert carry_out(once) is reply
         return reply
 
+    def advance(self, seconds: float) -> None:
+        """Let time go on, of which nobody is told."""
+        self.clock.advance(seconds)
+
     @property
     def now(self) -> float:
         return self.clock.time()
 
+    def settle_the_store(self) -> None:
+        """Have the store end what is overdue."""
+        self.store.settle()
+
+    def queued(self) -> list[str]:
+        """The store's queue."""
+        return [rollout.rollout_id for rollout in self.store._tables.queued(1_000)]
+
+    def check_leases(self, task: Task) -> None:
+        """The store knows the leases that the model knows."""
+        assert [self.store._tables.lease(one.attempt_id) for one in task.tries] == [one.lease for one in task.tries]
+
     def settle(self) -> None:
         """End what is overdue, and take over the order in which the store did: that of the deadlines."""
-        self.store.settle()
+        self.settle_the_store()
         waiting = list(self.model.queue)
         due, undone = self.model.end_overdue(self.now)
-        queue = [rollout.rollout_id for rollout in self.store._tables.queued(1_000)]
+        if self.model.queue == waiting:
+            return
+        queue = self.queued()
         last = undone + len(waiting)
         assert queue[undone:last] == waiting
         for place in (slice(0, undone), slice(last, None)):  # claims undone are the head, what is retried is the end
@@ -341,6 +364,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def runs_are_what_the_model_says(self) -> None:
+        self.check_runs()
+
+    def check_runs(self) -> None:
+        """The store knows the runs that the model knows."""
         known = [(run.run_id, run.turn, run.is_free_at(self.now)) for run in self.store._tables.open_runs()]
         assert known == [(run.run_id, run.turn, run.free_from <= self.now) for run in self.model.runs]
 
@@ -387,13 +414,12 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(seconds=some.sampled_from([0.0, 1.0, 4.0]))
     def be_gone_and_come_back(self, seconds: float) -> None:
         self.settle()
-        self.clock.advance(seconds)
-        self.reopen()
+        self.come_back_after(seconds)
         self.model.abandon(self.now)
 
     @rule(seconds=some.sampled_from([0.5, 1.0, 3.0, 10.0]))
     def let_time_pass(self, seconds: float) -> None:
-        self.clock.advance(seconds)
+        self.advance(seconds)
 
     # ── what must always be so ──
 
@@ -407,12 +433,11 @@ class StoreMachine(RuleBasedStateMachine):
             attempts = self.perform(say.QueryAttempts(rollout_id))
             assert [(a.attempt_id, a.status) for a in attempts] == [(t.attempt_id, t.status) for t in task.tries]
             assert [is_counted(one) for one in attempts] == [one.counted for one in task.tries]
-            leases = [self.store._tables.lease(one.attempt_id) for one in task.tries]
-            assert leases == [one.lease for one in task.tries]
+            self.check_leases(task)
             for number, attempt in enumerate(attempts, start=1):
                 assert attempt.sequence_id == number
                 assert (attempt.end_time is not None) == (attempt.status in {*FINAL, "unresponsive"})
-        assert [rollout.rollout_id for rollout in self.store._tables.queued(1_000)] == self.model.queue
+        assert self.queued() == self.model.queue
 
     @invariant()
     def workers_resources_and_spans_are_what_the_model_says(self) -> None:

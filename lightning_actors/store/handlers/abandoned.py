@@ -39,7 +39,7 @@ def abandoned(tables: Tables, now: float) -> Iterator[Change[None]]:
     for rollout, attempt in reversed(left_open):
         if tables.lease(attempt.attempt_id) is not None:
             held += 1
-            yield _prolonged(tables, rollout, attempt, now)
+            yield _prolonged(tables, attempt, now)
         elif attempt.status == "preparing":
             undone_claims += 1
             yield undone(tables, rollout, attempt, now).replying(None)
@@ -50,12 +50,10 @@ def abandoned(tables: Tables, now: float) -> Iterator[Change[None]]:
         log.info("abandoned_attempts_settled", claims_undone=undone_claims, given_up=given_up, held_elsewhere=held)
 
 
-def _prolonged(tables: Tables, rollout: Rollout, attempt: Attempt, now: float) -> Change[None]:
+def _prolonged(tables: Tables, attempt: Attempt, now: float) -> Change[None]:
     """A store that was not there could hear neither a renewal nor a sign of life."""
     lease = tables.lease(attempt.attempt_id)
     leases = () if lease is None else (lease_rules.prolonged(lease, now),)
-    if rollout.config.unresponsive_seconds is None:
-        return Change(None, leases=leases)
     return Change(None, attempts=(attempt.evolve(last_heartbeat_time=now),), leases=leases)
 
 
