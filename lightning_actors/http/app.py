@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
@@ -143,6 +143,5 @@ async def _not_there(_: Request) -> Response:
 
 
 async def _no_such_route(_: Request, error: Exception) -> Response:
-    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else None
-    return json_response(to_json({"detail": detail}), status, headers)
+    refusal = cast("HTTPException", error)
+    return json_response(to_json({"detail": refusal.detail}), refusal.status_code, dict(refusal.headers or {}))

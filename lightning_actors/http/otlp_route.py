@@ -21,7 +21,7 @@ from lightning_actors.error_text import describe, text_of
 from lightning_actors.errors import AttemptNotFound, BoundExceeded, RolloutNotFound
 from lightning_actors.http.reading import BadRequest, read_body
 from lightning_actors.http.served import ServedStore
-from lightning_actors.http.wire_errors import status_of
+from lightning_actors.http.wire_errors import is_foreseen, status_of
 from lightning_actors.log import get_logger
 from lightning_actors.otlp.decoding import Decoded, decode, read_json, read_protobuf
 from lightning_actors.store.messages import AddManySpans
@@ -112,7 +112,7 @@ def _failure(error: Exception, kind: str) -> Response:
     if isinstance(error, BoundExceeded):
         return _refusal(413, str(error), kind)
     status = status_of(error)
-    if status == 500:  # noqa: PLR2004 - what no class has a status for
+    if not is_foreseen(error):
         log.error("spans_not_stored", error=describe(error), exc_info=error)
     return _refusal(status, text_of(error), kind)
 

@@ -247,7 +247,7 @@ class RouteCarrier:
             except httpx2.InvalidURL as error:
                 raise self._unreachable(error) from error
             else:
-                if delay is None or response.status_code not in _LATER:
+                if delay is None or not _may_pass(response):
                     return response
             await self._clock.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients that failed together
 
@@ -277,6 +277,12 @@ class RouteCarrier:
             f"is the address right?",
             address=self._address,
         )
+
+
+def _may_pass(response: httpx2.Response) -> bool:
+    """Whether a refusal is one of the moment: one of our servers says so, and of any other the status has to do."""
+    is_told = SERVER_HEADER not in response.headers or "retry-after" in response.headers
+    return is_told and response.status_code in _LATER
 
 
 def _first_words(error: BaseException) -> str:

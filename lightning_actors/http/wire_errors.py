@@ -19,7 +19,7 @@ from lightning_actors import errors
 from lightning_actors.error_text import text_of
 from lightning_actors.errors import InvalidRequest, LightningError, StoreError
 
-__all__ = ["STATUSES", "ErrorData", "as_data", "from_data", "status_of"]
+__all__ = ["STATUSES", "ErrorData", "as_data", "from_data", "is_foreseen", "may_pass", "status_of"]
 
 STATUSES: Final[Mapping[type[Exception], int]] = {
     ValidationError: 422,
@@ -42,12 +42,17 @@ STATUSES: Final[Mapping[type[Exception], int]] = {
     errors.StoreClosed: 503,
     errors.StoreFileError: 503,
     errors.StoreNotWritten: 507,
-    errors.StoreError: 500,
+    errors.StoreError: 503,
     ValueError: 400,
     TypeError: 400,
-    Exception: 500,
+    Exception: 503,
 }
-"""The HTTP status of every error, by the nearest of its classes. A bound that another moment may lift is 429."""
+"""The HTTP status of every error, by the nearest of its classes. A bound that another moment may lift is 429.
+
+It is never 500: where a store cannot do what it was asked, for whatever reason, it says that, and which error it met.
+"""
+
+_PASSING: Final = (errors.ActorError, errors.StoreUnreachable, errors.StoreClosed)
 
 _BUILT_IN: Final = frozenset({"ValueError", "TypeError", "RuntimeError", "LookupError", "KeyError", "TimeoutError"})
 """Errors of Python's own that come back as what they were: a store says them too."""
@@ -63,7 +68,21 @@ class ErrorData(TypedDict):
 
 def status_of(error: Exception) -> int:
     """The HTTP status that goes with an error."""
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    return STATUSES[_nearest(error)]
+
+
+def is_foreseen(error: Exception) -> bool:
+    """Whether there is a status for this kind of error, rather than one for all that is left."""
+    return _nearest(error) not in {StoreError, Exception}
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same may be asked again at another moment with more success: the store is about to come back."""
+    return isinstance(error, _PASSING)
+
+
+def _nearest(error: Exception) -> type[Exception]:
+    return next(kind for kind in type(error).__mro__ if kind in STATUSES)
 
 
 def as_data(error: Exception) -> ErrorData:

@@ -81,10 +81,10 @@ def error_response(error: Exception, request: Request) -> Response:
     data = wire_errors.as_data(error)
     if isinstance(error, BoundExceeded) and error.bound in _LATER:
         return _error(429, data["message"], data, {"retry-after": "1"})
-    if status == 500:  # noqa: PLR2004 - what no class has a status for
+    if not wire_errors.is_foreseen(error):
         kind = "store_failed" if isinstance(error, StoreError) else "unforeseen_error"
         log.error(kind, path=request.url.path, error=describe(error), exc_info=error)
-    return _error(status, data["message"], data)
+    return _error(status, data["message"], data, {"retry-after": "1"} if wire_errors.may_pass(error) else None)
 
 
 def _error(status: int, detail: Any, data: wire_errors.ErrorData, headers: dict[str, str] | None = None) -> Response:

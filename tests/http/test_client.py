@@ -99,7 +99,7 @@ FORGETS = says("200 OK", '{"status":"ok"}')
 BUSY = says(
     "429 Too Many Requests",
     '{"detail":"x","error":{"type":"BoundExceeded","message":"many","fields":{"bound":"waiters","allowed":3}}}',
-    more=OURS,
+    more=OURS + "retry-after: 1\r\n",
 )
 
 
@@ -244,6 +244,19 @@ async def test_a_change_whose_answer_was_lost_is_not_repeated_where_it_would_be_
         with pytest.raises(StoreUnreachable):
             await client.update_worker("w")
         assert len(received) == 2
+        await client.close()
+
+
+@pytest.mark.parametrize(("kind", "more", "times"), [("StoreError", "", 1), ("StoreClosed", "retry-after: 1\r\n", 3)])
+async def test_a_failure_is_asked_again_about_where_the_server_says_that_it_may_pass(
+    kind: str, more: str, times: int
+) -> None:
+    body = f'{{"detail":"x","error":{{"type":"{kind}","message":"no","fields":{{}}}}}}'
+    async with listening(says("503 Service Unavailable", body, more=OURS + more)) as (address, received):
+        client = hasty(address)
+        with pytest.raises(StoreError, match="no"):
+            await client.get_latest_resources()
+        assert len(received) == times
         await client.close()
 
 

@@ -104,14 +104,15 @@ def test_every_store_error_has_a_status_of_its_own_kind() -> None:
         "SpansEvicted": 410,
         "StoreClosed": 503,
         "StoreDamaged": 503,
-        "StoreError": 500,
+        "StoreError": 503,
         "StoreFileError": 503,
         "StoreInUse": 503,
         "StoreNotWritten": 507,
         "StoreTooNew": 503,
         "StoreUnreachable": 503,
-        "WrongLoop": 500,
+        "WrongLoop": 503,
     }
     assert status_of(errors.ActorStopped("gone")) == 503
     assert status_of(ValueError()) == 400
-    assert status_of(ZeroDivisionError()) == STATUSES[Exception] == 500
+    assert status_of(ZeroDivisionError()) == STATUSES[Exception] == 503
+    assert 500 not in STATUSES.values()
