@@ -49,9 +49,9 @@ class Once(StoreMessage[Any]):
     """
 
     client: str = Field(min_length=1)
-    number: int = Field(ge=0)
+    number: int = Field(ge=0, lt=2**63)
     _: KW_ONLY
-    settled_below: int = Field(default=0, ge=0)
+    settled_below: int = Field(default=0, ge=0, lt=2**63)
     message: SkipValidation[StoreMessage[Any]]
 
     def __post_init__(self) -> None:

@@ -13,9 +13,9 @@ from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
-from lightning_actors import InMemoryLightningStore, LightningStoreServer
+from lightning_actors import InMemoryLightningStore, LightningStoreServer, SqliteLightningStore
 from lightning_actors.http.openapi import description
-from lightning_actors.http.routes import AGL, OPERATIONS, ROUTES
+from lightning_actors.http.routes import AGL, HEALTH, OPERATIONS, ROUTES
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what it imports warns, and is none of ours
@@ -33,11 +33,24 @@ ANY_CURSOR = "POST /v1/lightning/messages/NextCompletion"
 """A cursor has no form that a schema could tell."""
 
 
+TOKEN = "sesame"  # noqa: S105 - the test's own
+
+
 @pytest.fixture(scope="module")
 def address() -> Generator[str]:
     """Where a server listens, for clients that block."""
     with start_blocking_portal("asyncio") as portal:
         server = LightningStoreServer(InMemoryLightningStore(), port=0)
+        with portal.wrap_async_context_manager(server):
+            yield server.endpoint
+
+
+@pytest.fixture(scope="module")
+def closed_address(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """Where a server of a file listens that wants a token."""
+    path = tmp_path_factory.mktemp("served") / "store.db"
+    with start_blocking_portal("asyncio") as portal, SqliteLightningStore(path) as store:
+        server = LightningStoreServer(store, port=0, token=TOKEN)
         with portal.wrap_async_context_manager(server):
             yield server.endpoint
 
@@ -71,7 +84,26 @@ def test_fields_and_descriptions_are_those_of_the_messages() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("is_valid", [True, False], ids=["valid", "invalid"])
 def test_whatever_is_asked_no_answer_is_a_failure_or_undocumented(address: str, is_valid: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    ask_for_all(address, {}, is_valid=is_valid)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("is_valid", [True, False], ids=["valid", "invalid"])
+def test_nor_where_a_token_is_wanted_and_a_file_served(closed_address: str, is_valid: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    ask_for_all(closed_address, {"authorization": f"Bearer {TOKEN}"}, is_valid=is_valid)
+
+
+def test_without_the_token_nothing_is_answered_but_that_the_server_is_there(closed_address: str) -> None:
+    with httpx2.Client(base_url=closed_address, trust_env=False) as client:
+        for path, operations in description()["paths"].items():
+            for method in operations:
+                answer = client.request(method, path.replace("{", "").replace("}", ""), content=b"{}")
+                assert (path, answer.status_code) == (path, 200 if path == HEALTH else 401)
+
+
+def ask_for_all(address: str, headers: dict[str, str], *, is_valid: bool) -> None:
+    """Ask for every operation."""
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json", headers=headers)
     failures: list[str] = []
     for found in schema.get_all_operations():
         operation = found.ok()
@@ -81,7 +113,7 @@ def test_whatever_is_asked_no_answer_is_a_failure_or_undocumented(address: str, 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about data that it could not make
             try:
-                asked(operation, [*ALWAYS, *expected], is_valid=is_valid)
+                asked(operation, [*ALWAYS, *expected], headers, is_valid=is_valid)
             except Unsatisfiable:  # nothing can be wrong with a request that has nothing in it
                 assert not is_valid
             except Exception as error:  # noqa: BLE001 - all are shown at the end
@@ -89,7 +121,7 @@ def test_whatever_is_asked_no_answer_is_a_failure_or_undocumented(address: str, 
     assert not failures, "\n".join(failures)
 
 
-def asked(operation: Any, expected: list[Any], *, is_valid: bool) -> None:
+def asked(operation: Any, expected: list[Any], headers: dict[str, str], *, is_valid: bool) -> None:
     """Ask for one operation in ways that its description allows, or in ways that it does not."""
     mode = schemathesis.GenerationMode.POSITIVE if is_valid else schemathesis.GenerationMode.NEGATIVE
 
@@ -102,6 +134,6 @@ def asked(operation: Any, expected: list[Any], *, is_valid: bool) -> None:
                 cast("dict[str, Any]", body)["timeout"] = 0  # nobody waits here
         elif operation.label == ANY_CURSOR and not isinstance(body, str | bytes | list):
             case.body = {"timeout": 0}
-        case.call_and_validate(timeout=10, checks=expected)
+        case.call_and_validate(timeout=10, checks=expected, headers=headers)
 
     ask()

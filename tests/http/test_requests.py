@@ -95,7 +95,9 @@ async def test_a_compression_that_is_not_known_is_said(http: httpx2.AsyncClient)
     assert "gzip" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("header", ["", "a", "a;b;c", "a;1", ";1;0", "a;-1;0", "a;1;0;0"])
+@pytest.mark.parametrize(
+    "header", ["", "a", "a;b;c", "a;1", ";1;0", "a;-1;0", "a;1;0;0", f"a;{2**63};0", f"a;1;{2**63}"]
+)
 async def test_a_number_that_cannot_be_read_is_refused(http: httpx2.AsyncClient, header: str) -> None:
     answer = await http.post(ENQUEUE, json={"rollouts": [{"input": 1}]}, headers={"lightning-once": header})
     assert answer.status_code == 422

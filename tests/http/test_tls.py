@@ -1,35 +1,25 @@
-"""HTTPS by files of certificate and key, made here by openssl."""
+"""HTTPS by files of certificate and key, made by openssl."""
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
+from self_signed import certificate_in, needs_openssl
 
 from lightning_actors import InMemoryLightningStore, LightningStoreClient, LightningStoreServer
 from lightning_actors.errors import ConfigError, StoreUnreachable
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed, which makes the certificate"),
-]
+pytestmark = [pytest.mark.anyio, needs_openssl]
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A certificate for localhost, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    command = ["openssl", "req", *options, *names, "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - openssl with our own arguments
-    return {"ssl_certfile": certificate, "ssl_keyfile": key}
+    return certificate_in(tmp_path_factory.mktemp("tls"))
 
 
 async def test_a_server_with_a_certificate_is_reached_by_who_trusts_it(files: dict[str, Any]) -> None:

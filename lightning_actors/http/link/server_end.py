@@ -68,6 +68,8 @@ class ServerEnd:
         self._in_hand: dict[int, Ask] = {}
         self._waits = 0
         self._bytes_in_hand = 0
+        self._sizes: dict[int, int] = {}
+        """Of asks of which items have come, with those."""
         self._watched: set[str | None] = set()
         self._is_ready_said = False
 
@@ -111,7 +113,8 @@ class ServerEnd:
     def _is_for_others(self, frame: Frame) -> bool:
         """Deal with a frame, or say that it is for the one who carries asks out."""
         match frame:
-            case Items():
+            case Items(number=number, payload=payload):
+                self._sizes[number] = self._sizes.get(number, 0) + len(payload)
                 return True
             case Ask():
                 self._asked(frame)
@@ -164,7 +167,8 @@ class ServerEnd:
         if ask.operation in self._waiting:
             self._waits += 1
         else:
-            self._bytes_in_hand += len(ask.payload)
+            self._sizes[ask.number] = self._sizes.get(ask.number, 0) + len(ask.payload)
+            self._bytes_in_hand += self._sizes[ask.number]
         bound = self._limits.asks
         if len(self._in_hand) - self._waits > bound + bound // 4:  # urgent ones are not counted by the client
             raise LinkProtocolError(f"more than {bound:,} asks are in flight (asks)")
@@ -173,6 +177,7 @@ class ServerEnd:
 
     def _cancelled(self, number: int) -> bool:
         if self._inbox.drop(number):
+            self._sizes.pop(number, None)
             self._outbox.say(Fault(number, NOBODY_ASKS).line())
             return True
         ask = self._in_hand.get(number)
@@ -254,10 +259,11 @@ class ServerEnd:
         ask = self._in_hand.pop(number, None)
         if ask is None:
             return None
+        size_bytes = self._sizes.pop(number, 0)
         if ask.operation in self._waiting:
             self._waits -= 1
         else:
-            self._bytes_in_hand -= len(ask.payload)
+            self._bytes_in_hand -= size_bytes
             self._say_credit()
         return ask
 

@@ -372,6 +372,22 @@ def test_no_more_pieces_are_asked_for_while_too_much_is_in_hand(client: ClientEn
     assert [ask.number for ask in line.asked] == numbers
 
 
+def test_nor_are_more_items(client: ClientEnd) -> None:
+    line = Line(client)
+    numbers = [client.ask("AddManySpans", b"{}", [b"[%b]" % (b"1" * 50)] * 64) for _ in range(3)]
+    line.carry()
+    assert [ask.number for ask in line.asked] == numbers[:2]
+    client.cancel(numbers[2])
+    line.carry()
+    for number in numbers[:2]:
+        line.server.reply(number, b"[]")
+    line.carry()
+    after = client.ask("AddManySpans", b"{}", [b"[%b]" % (b"1" * 50)] * 64)
+    line.carry()
+    assert [ask.number for ask in line.asked][2:] == [after]
+    assert line.server._sizes.keys() == {after}
+
+
 def test_a_server_that_says_welcome_twice_is_no_server(client: ClientEnd) -> None:
     client.connect()
     welcome = Welcome(4, 3, 5000).line()
