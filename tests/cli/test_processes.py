@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import ssl
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Final
 
 import pytest
 from processes import Child, Children, children
+from self_signed import certificate_in, needs_openssl
 
 from lightning_actors import LightningStoreClient
 
@@ -34,6 +37,12 @@ async def endless(task: str) -> float:
 @rollout
 def counts(task: int) -> float:
     return task + 1.0
+
+@rollout
+async def patient(task: str) -> float:
+    print("begun", flush=True)
+    with await anyio.to_thread.run_sync(open, task) as word:
+        return float(word.read())
 
 def plain(task):
     return 1.0
@@ -109,7 +118,10 @@ def test_runners_that_are_yet_to_reach_their_store_stop_when_they_are_told_to(st
 @pytest.mark.parametrize(
     ("agent", "words"),
     [
-        ("my_agents:quck", "it has 'LitAgent', 'Older', 'counts', 'endless', 'quick'. Did you mean 'quick'?"),
+        (
+            "my_agents:quck",
+            "it has 'LitAgent', 'Older', 'counts', 'endless', 'patient', 'quick'. Did you mean",
+        ),
         ("my_agents:plain", "<function plain at"),
         ("my_agents:number", "is 7, and no agent: write a function with @rollout, or subclass LitAgent"),
         ("your_agents:quick", "No module named 'your_agents'. The working directory, {folder}, has my_agents"),
@@ -122,6 +134,29 @@ def test_a_wrong_path_says_what_was_found_there(started: Children, folder: Path,
     assert words.format(folder=folder) in runner.lines[-1]
     assert runner.lines[-1].startswith("error: --agent: ")
     assert "Traceback" not in "\n".join(runner.lines)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=lambda stop: stop.name)
+async def test_what_runs_when_the_signal_comes_ends_as_it_would_have(
+    started: Children, folder: Path, address: str, tmp_path: Path, stop: signal.Signals
+) -> None:
+    pipe = tmp_path / "word"
+    os.mkfifo(pipe)
+    runner = started.command(
+        *("runner", "--agent", "my_agents:patient", "-n", "1", "--store", address, "--grace", "60"), cwd=folder
+    )
+    async with LightningStoreClient(address) as client:
+        rollout = await client.enqueue_rollout(str(pipe))
+        runner.until_says("begun")
+        left = await client.enqueue_rollout("nobody takes this one")
+        runner.send(stop)
+        runner.until_says("stopping")
+        pipe.write_text("0.5")
+        assert runner.ended() == 0
+        (ended,) = await client.wait_for_rollouts(rollout_ids=[rollout.rollout_id], timeout=0)
+        assert ended.status == "succeeded"
+        assert not await client.query_attempts(left.rollout_id)
+        await client.update_rollout(left.rollout_id, status="cancelled")
 
 
 async def test_a_second_signal_cancels_what_still_runs(started: Children, folder: Path, address: str) -> None:
@@ -218,6 +253,32 @@ def test_a_store_that_others_reach_wants_a_token(started: Children) -> None:
     refused = started.command("store", "--host", "0.0.0.0", "--port", "0")  # noqa: S104 - what is refused
     assert refused.ended() == 2
     assert "give it a token" in refused.lines[-1]
+
+
+def test_a_store_that_others_reach_listens_where_the_user_says_so(started: Children) -> None:
+    everywhere = ("store", "--host", "0.0.0.0", "--port", "0")  # noqa: S104 - what is tested
+    for how in (("--insecure",), ("--token", "sesame")):
+        store = started.command(*everywhere, *how)
+        assert "store in memory listens at http://" in store.until_says("listens at")
+        store.send(signal.SIGTERM)
+        assert store.ended() == 0
+        assert "sesame" not in "\n".join(store.lines)
+
+
+@needs_openssl
+async def test_a_store_in_a_file_is_served_by_https_and_goes_on_where_it_was(started: Children, tmp_path: Path) -> None:
+    made = certificate_in(tmp_path)
+    trusting = ssl.create_default_context(cafile=made["ssl_certfile"])
+    files = ("--ssl-certfile", str(made["ssl_certfile"]), "--ssl-keyfile", str(made["ssl_keyfile"]))
+    ids: list[str] = []
+    for _ in range(2):
+        store = started.command("store", "--port", "0", "--db", str(tmp_path / "run.db"), *files)
+        address = store.until_says("run.db listens at https://").rpartition(" ")[2]
+        async with LightningStoreClient(address, ssl_context=trusting) as client:
+            assert [rollout.rollout_id for rollout in await client.query_rollouts()] == ids
+            ids.append((await client.enqueue_rollout("task")).rollout_id)
+        store.send(signal.SIGTERM)
+        assert store.ended() == 0
 
 
 async def test_a_token_is_wanted_of_runners_and_never_logged(started: Children, folder: Path) -> None:
