@@ -35,7 +35,7 @@ _ATTEMPT: Final = LightningResourceAttributes.ATTEMPT_ID.value
 _SEQUENCE: Final = LightningResourceAttributes.SPAN_SEQUENCE_ID.value
 _STATUS: Final[dict[int, StatusCode]] = {0: "UNSET", 1: "OK", 2: "ERROR"}
 _REMOTE_FLAG: Final = 0x200
-_GREATEST: Final = 2**63 - 1
+_GREATEST: Final = 2**62 - 1
 _IDS: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 
 _Attributes = dict[str, AttributeValue]

@@ -97,6 +97,17 @@ async def test_a_given_sequence_id_is_kept_and_moves_the_counter(store: Lightnin
     assert [span.sequence_id for span in (given, earlier, following) if span] == [10, 4, 11]
 
 
+async def test_after_the_greatest_sequence_id_that_may_be_given_the_counter_goes_on(store: LightningStore) -> None:
+    claimed = await running(store)
+    greatest = 2**62 - 1
+    with pytest.raises(ValueError, match=f"sequence_id {greatest + 1} .* give 0"):
+        await store.add_span(span_in(claimed, sequence_id=greatest + 1))
+    given = await store.add_span(span_in(claimed, sequence_id=greatest))
+    following = await store.add_span(span_in(claimed))
+    assert [span.sequence_id for span in (given, following) if span] == [greatest, greatest + 1]
+    assert await store.get_next_span_sequence_id(claimed.rollout_id, claimed.attempt.attempt_id) == greatest + 2
+
+
 async def test_sequence_ids_are_counted_for_the_rollout_whichever_the_attempt(store: LightningStore) -> None:
     first = await running(store, RolloutConfig(max_attempts=2, retry_condition=["failed"]))
     rollout_id = first.rollout_id

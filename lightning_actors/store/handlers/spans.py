@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from lightning_actors.store import rules
 from lightning_actors.store.change import Change
@@ -22,6 +23,9 @@ from lightning_actors.types import Attempt, PaginatedResult, Rollout, Span, Work
 from lightning_actors.types.trusted import evolved
 
 __all__: list[str] = []
+
+_GREATEST: Final = 2**62 - 1
+"""The greatest number that may be given: one can count on from there, and every home can hold what comes."""
 
 
 @operation(AddManySpans)
@@ -80,6 +84,10 @@ def _numbered(tables: Tables, spans: Sequence[Span]) -> tuple[list[Span], dict[s
         last, number = counters.get(rollout_id), span.sequence_id
         if last is None:
             last = tables.sequence(rollout_id)
+        if number > _GREATEST:
+            raise ValueError(
+                f"the sequence_id {number} of span {span_id} is above {_GREATEST}: give 0 to have it numbered"
+            )
         if number > 0:
             counters[rollout_id] = max(last, number)
             new[key] = span
