@@ -50,9 +50,9 @@ SPREE: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class More:
-    """Notice: the outcome of a request was taken, and this is to be awaited for it."""
+    """Notice: something was done while the actor slept, and this is to be awaited for it."""
 
-    awaitable: Awaitable[None]
+    awaitable: Awaitable[Any]
 
 
 class Incarnation:
@@ -186,7 +186,7 @@ class Incarnation:
         target.asks[ask] = None
         if target.closed:
             ask.close(target.stopped_error())
-        elif not target.put_nowait(ask):
+        elif not target.put_ask_nowait(ask):
             if target.overflow == "reject":
                 ask.close(target.full_error())
             else:
@@ -282,6 +282,24 @@ class Incarnation:
             del self._requests[request]
             return await self._desk.call("request", request.conclude)
         return None
+
+    def handle_asleep(self, ask: Ask[Any]) -> bool:
+        """Handle an ask in the asker's turn, while this actor sleeps: nothing came before it, so it need not wake.
+
+        Returns:
+            Whether that was done; not where the handler is to be awaited, or something is being handled so already.
+        """
+        context, handler = self._context, self._mailbox.handlers[type(ask.message)]
+        if context is None or handler is None or handler.is_async or self.actor.max_batch > 1:
+            return False
+        self._context = None
+        try:
+            done = context.run(self._desk.handle, self.actor, ask)
+        finally:
+            self._context = context
+        if not isinstance(done, bool):
+            self._mailbox.post(More(done))
+        return True
 
     def conclude_asleep(self, request: PendingRequest[Any]) -> bool:
         """Conclude a request while this actor sleeps between two messages.

@@ -4,7 +4,8 @@
     kernel  ──▶ control deque ──────────▶ notices, between messages   stop, crash, undelivered, outcomes
 
 An actor with nothing to do sleeps on a bell that both ring: it takes from the stream without waiting there, so that no
-receive is ever cancelled and no message can get lost.
+receive is ever cancelled and no message can get lost. An ask whose handler is not to be awaited need not ring: nothing
+came before it, so it is handled in the asker's turn.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Sleeper(Protocol):
 
     def conclude_asleep(self, request: Any) -> bool:
         """Conclude one of its requests now; tells whether it did."""
+        ...
+
+    def handle_asleep(self, ask: Ask[Any]) -> bool:
+        """Handle an ask now; tells whether it did."""
         ...
 
 
@@ -148,6 +153,12 @@ class Mailbox:
     def refusal(self, message: object) -> UnhandledMessage | ActorStopped:
         """Why a message cannot be sent: the actor has no handler for it, or it has ended or is about to."""
         return self.unhandled(message) if self.handlers[type(message)] is None else self.stopped_error()
+
+    def put_ask_nowait(self, ask: Ask[Any]) -> bool:
+        """Have an ask handled now where the actor sleeps, else put it into the stream unless that is full."""
+        if self.bell is not None and self.sleeper is not None and self.sleeper.handle_asleep(ask):
+            return True
+        return self.put_nowait(ask)
 
     def put_nowait(self, item: object) -> bool:
         """Put something into the stream unless it is full."""

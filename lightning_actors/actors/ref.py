@@ -151,12 +151,7 @@ class ActorRef(Generic[A_co]):
             turn = None
         mailbox.asks[ask] = None
         try:
-            try:
-                mailbox.send_nowait(ask)
-                mailbox.backlog += 1
-                if mailbox.bell is not None:
-                    mailbox.wake()
-            except anyio.WouldBlock:
+            if not mailbox.put_ask_nowait(ask):
                 await mailbox.put_ask(ask)
             await waker.wait()
             if mailbox.minds_replies and anyio.current_effective_deadline() == -math.inf:
