@@ -10,6 +10,7 @@ outcome of a request is taken without waking an idle actor: where the reply is g
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -290,7 +291,7 @@ class Incarnation:
             Whether that was done; not where the handler is to be awaited, or something is being handled so already.
         """
         context, handler = self._context, self._mailbox.handlers[type(ask.message)]
-        if context is None or handler is None or handler.is_async or self.actor.max_batch > 1:
+        if context is None or handler is None or handler.is_async or self.actor.max_batch > 1 or not _is_in_a_task():
             return False
         self._context = None
         try:
@@ -305,10 +306,11 @@ class Incarnation:
         """Conclude a request while this actor sleeps between two messages.
 
         Returns:
-            Whether that was done; not where one is being concluded already, for that too comes in between.
+            Whether that was done; not where one is being concluded already, for that too comes in between, nor in a
+            callback of the event loop, where there is no task that anything could be begun by.
         """
         context = self._context
-        if context is None or request not in self._requests:
+        if context is None or request not in self._requests or not _is_in_a_task():
             return False
         self._context = None
         del self._requests[request]
@@ -436,3 +438,11 @@ async def _put(target: Mailbox, ask: Ask[Any]) -> None:
             await target.put(ask)
         except ActorStopped as error:
             ask.close(error)
+
+
+def _is_in_a_task() -> bool:
+    """Whether this runs in a task, and not in a bare callback of asyncio's loop, where anyio knows no loop."""
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return True  # on trio, where every callback runs in a task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,3 +163,25 @@ async def test_an_asker_that_is_cancelled_already_is_cancelled_all_the_same() ->
             await ref.ask(Add(1))
             raise AssertionError("it was not cancelled")
         assert await ref.ask(Add(2)) in {2, 3}
+
+
+async def test_an_outcome_that_comes_by_a_bare_callback_of_the_loop_is_taken_in_a_task(anyio_backend_name: str) -> None:
+    """A handler may want anyio there, which knows the loop by the task."""
+    if anyio_backend_name != "asyncio":
+        pytest.skip("trio has no callbacks outside of tasks")
+    adder, taken, tasks = Adder(), anyio.Event(), list[object]()
+
+    class Looking(Asker):
+        def take(self, outcome: Outcome[Any]) -> None:
+            tasks.append(asyncio.current_task())
+            taken.set()
+
+    async with hosted(lambda: adder) as ref:
+        asker = Looking(ref, [Keep()])
+        async with hosted(lambda: asker) as asking:
+            await asking.ask(Go())
+            await settle()
+            asyncio.get_running_loop().call_soon(adder.kept[0].set, 1)
+            with anyio.fail_after(30):
+                await taken.wait()
+    assert tasks != [None]
