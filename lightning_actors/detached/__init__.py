@@ -7,8 +7,8 @@ await call.end(seconds)                     True once it has ended; else it is l
 ```
 
 anyio's task groups wait for all their tasks, so a call that swallows its cancellation would hold up everything around
-it. These are tasks and threads outside any group: whoever starts one also ends it. On trio, a task that swallows its
-cancellation still keeps ``trio.run`` from returning: trio has no way to leave a task behind.
+it. These are tasks and threads outside any group: whoever starts one also ends it. A task that never ends still keeps
+``asyncio.run``, ``anyio.run`` and ``trio.run`` from returning, for these wait for all tasks.
 """
 
 from __future__ import annotations

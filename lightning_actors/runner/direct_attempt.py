@@ -1,7 +1,7 @@
 """`DirectAttempt`: an attempt without a task of its own, for there is nothing to await but an async agent.
 
 ```
-launch ─▶ InOneGo(begin, resources) ─▶ the agent's task ─▶ its end: InOneGo(spans, verdict) ─▶ over
+launch ─▶ InOneGo(begin, resources) ─▶ the agent's task ─▶ its end: InOneGo(spans, verdict, result) ─▶ over
 ```
 
 The runner actor asks the store by requests, and what comes after the agent is set off by its end. A task is made only

@@ -13,19 +13,16 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from http_home import Opening, in_a_file, server_of
 from hypothesis import settings
+from link_home import linked
 from store_model import Task
 from test_store_model import StoreMachine
 
 from lightning_actors import LightningStore, LightningStoreClient
 from lightning_actors.actors import Clock
 from lightning_actors.errors import RunHeld
-from lightning_actors.http.link.limits import LinkOptions
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.store import messages as say
 from lightning_actors.store.once import Once
-
-UNLEASED = LinkOptions(lease_seconds=None)
-"""The leases are those that a rule names, and no others."""
 
 
 @asynccontextmanager
@@ -37,16 +34,6 @@ async def routes(opening: Opening, clock: Clock) -> AsyncGenerator[LightningStor
             yield client
         finally:
             await client.close()
-
-
-@asynccontextmanager
-async def link(opening: Opening, clock: Clock) -> AsyncGenerator[LightningStore]:
-    """A store behind a server, asked over a link."""
-    async with (
-        server_of(opening, clock) as server,
-        LightningStoreClient(server.endpoint, clock=clock, link_options=UNLEASED) as client,
-    ):
-        yield client
 
 
 class HomeMachine(StoreMachine):
@@ -173,7 +160,7 @@ class OverALink(HomeMachine):
     kept = False
 
     def home(self) -> AbstractAsyncContextManager[LightningStore]:
-        return link(self.backing, self.clock)
+        return linked(self.backing, self.clock)
 
 
 class InAFileByRoutes(ByRoutes):

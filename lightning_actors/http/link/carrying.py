@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from lightning_actors.actors.message import Message
 from lightning_actors.http.link.operations import changes
 from lightning_actors.http.served import QUERIES, ServedStore
+from lightning_actors.store.api import Slot
 from lightning_actors.store.messages import Statistics, StoreMessage, StoreWait
 from lightning_actors.store.once import Once
 
@@ -67,18 +68,6 @@ class Desk(Protocol):
 
     def carry_out(self, message: Message[Any], slot: Slot) -> None:
         """Carry out a change to its end."""
-        ...
-
-
-class Slot(Protocol):
-    """Where an outcome is put."""
-
-    def set(self, value: Any, /) -> None:
-        """This is the reply."""
-        ...
-
-    def fail(self, error: BaseException, /) -> None:
-        """It was not carried out, for this reason."""
         ...
 
 

@@ -16,7 +16,6 @@ from anyio import AsyncContextManagerMixin
 from anyio.abc import TaskGroup
 
 from lightning_actors.actors.message import Message
-from lightning_actors.http.link.carrying import Slot
 from lightning_actors.http.link.channel import Channel
 from lightning_actors.http.link.frames import Hello
 from lightning_actors.http.link.limits import LinkLimits
@@ -24,6 +23,7 @@ from lightning_actors.http.link.session import Session
 from lightning_actors.http.served import ServedStore
 from lightning_actors.log import get_logger
 from lightning_actors.store import LightningStore
+from lightning_actors.store.api import Slot
 
 __all__ = ["LinkHub"]
 
