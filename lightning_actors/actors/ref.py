@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 
-from lightning_actors.actors.ask import Ask
+from lightning_actors.actors.ask import GONE, Ask
 from lightning_actors.actors.dead_letter import DeadLetter
 from lightning_actors.actors.mailbox import Mailbox
 from lightning_actors.actors.message import Message
@@ -154,8 +154,9 @@ class ActorRef(Generic[A_co]):
             if not mailbox.put_ask_nowait(ask):
                 await mailbox.put_ask(ask)
             await waker.wait()
-            if mailbox.minds_replies and anyio.current_effective_deadline() == -math.inf:
+            if (mailbox.minds_replies or ask.state == GONE) and anyio.current_effective_deadline() == -math.inf:
                 # Cancelled after the reply was given but before this task went on: it would be lost at the next await.
+                # Or the cancellation reached the actor first, and what that said of it is no answer for this task.
                 ask.withdraw()
                 await anyio.sleep_forever()
         except BaseException:

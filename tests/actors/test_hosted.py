@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from lightning_actors.actors import Actor, DeadLetter, Message, Reply, Supervisor, defers, handles, hosted
 from lightning_actors.actors.testkit import VirtualClock, settle
@@ -148,6 +149,33 @@ async def test_a_crash_during_the_stop_is_raised_by_the_block():
 
     with pytest.raises(ValueError, match="late"):
         await host()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_cancelled_ask_is_cancelled_though_its_actor_hears_of_that_first(turns: int):
+    class Keeper(Actor):
+        minds_replies = False
+
+        async def started(self) -> None:
+            await checkpoint()
+
+        @defers(Keep)
+        def keep(self, message: Keep, reply: Reply[int]) -> None:
+            """It never answers."""
+
+    async with anyio.create_task_group() as tasks:
+        scope = anyio.CancelScope()
+
+        async def cancel() -> None:
+            for _ in range(turns):
+                await checkpoint()
+            scope.cancel()
+
+        tasks.start_soon(cancel)
+        with scope:
+            async with hosted(Keeper) as keeper:
+                await keeper.ask(Keep())
+    assert scope.cancelled_caught
 
 
 async def test_a_hosted_block_inside_a_handler_works():
