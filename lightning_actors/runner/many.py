@@ -31,6 +31,8 @@ _END_SECONDS = 30.0
 class StepMany(AsyncIterator[Rollout]):
     """An async iterator over rollouts as they finish. Steps begin only while somebody waits for the next.
 
+    Several tasks may take from it, each another rollout; where one of them is cancelled, it ends for all.
+
     Args:
         inputs: The tasks.
         step: Runs one.
@@ -73,18 +75,18 @@ class StepMany(AsyncIterator[Rollout]):
 
     async def _next(self) -> Rollout:
         steps = self._steps
-        if self._is_closed:
-            raise StopAsyncIteration
-        if self._feeder is None:
+        if self._feeder is None and not self._is_closed:
             self._feeder = detached_task(steps.feed, self._inputs, name="inputs of step_many")
             self._feeder.finished_with(steps.wake)
         steps.go_on()
-        while not steps.done:
-            if not steps.running and self._feeder.finished.is_set():
+        while not (steps.done or self._is_closed):
+            if not steps.running and self._feeder is not None and self._feeder.finished.is_set():
                 self._is_closed = True
                 self._feeder.value  # noqa: B018 - raises what the inputs raised
                 raise StopAsyncIteration
             await steps.sleep()
+        if self._is_closed:  # whoever else waits here may have come to the end, or left
+            raise StopAsyncIteration
         rollout, trace = steps.take()
         if trace is not None:
             remember_last(trace)
@@ -93,6 +95,7 @@ class StepMany(AsyncIterator[Rollout]):
     async def aclose(self) -> None:
         """Cancel the rollouts under way and wait until they have ended."""
         self._is_closed = True
+        self._steps.wake()
         calls = self._calls()
         with anyio.CancelScope(shield=True):
             for call in calls:
@@ -157,8 +160,9 @@ class _Steps:
         return self.done.popleft().value
 
     async def sleep(self) -> None:
-        """Wait until something has changed."""
-        self._news = anyio.Event()
+        """Wait until something has changed; several may."""
+        if self._news.is_set():
+            self._news = anyio.Event()
         await self._news.wait()
 
     def wake(self) -> None:

@@ -318,3 +318,42 @@ async def test_what_cannot_be_iterated_is_refused(store: InMemoryLightningStore)
     with runner.run_context(agent=quick, store=store), pytest.raises(TypeError, match="not iterable"):
         runner.step_many(3)  # pyright: ignore[reportArgumentType]  # callers without a type checker
     gc.collect()
+
+
+async def test_several_may_take_from_one_iterator_and_each_rollout_goes_to_one_of_them(
+    store: InMemoryLightningStore,
+) -> None:
+    gated, runner, taken = Gated(), runner_of(), list[list[Any]]([[], []])
+    with runner.run_context(agent=gated.agent, store=store):
+        rollouts = runner.step_many(range(4), limit=4)
+
+        async def take(into: list[Any]) -> None:
+            into.extend([rollout.input async for rollout in rollouts])
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                for into in taken:
+                    tasks.start_soon(take, into)
+                for task in range(4):
+                    await anyio.wait_all_tasks_blocked()
+                    gated.gate(task).set()
+    assert sorted(taken[0] + taken[1]) == [0, 1, 2, 3]
+
+
+async def test_an_iterator_that_is_closed_beside_who_waits_ends_without_an_error(store: InMemoryLightningStore) -> None:
+    gated, runner, ended = Gated(), runner_of(), list[str]()
+    with runner.run_context(agent=gated.agent, store=store):
+        rollouts = runner.step_many(["a", "b"])
+
+        async def take() -> None:
+            async for _ in rollouts:
+                ended.append("a rollout")
+            ended.append("the end")
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(take)
+                await anyio.wait_all_tasks_blocked()
+                await rollouts.aclose()
+    assert ended == ["the end"]
+    assert [rollout.status for rollout in await store.query_rollouts()] == ["cancelled", "cancelled"]
