@@ -19,6 +19,7 @@ __all__ = [
     "is_finite",
     "refused",
     "refused_arguments",
+    "seconds",
     "shown",
     "text_or_none",
     "whole_number",
@@ -96,6 +97,21 @@ def whole_number(name: str, given: object, *, least: int | None = 1) -> int:
     if least is not None and number < least:
         raise refused(name, given, wanted)
     return number
+
+
+def seconds(name: str, given: object) -> float:
+    """An option that is a length of time, endless at most.
+
+    Args:
+        name: The option.
+        given: What was given.
+
+    Raises:
+        ConfigError: It is no number, or less than 0.
+    """
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
+        raise refused(name, given, "seconds, 0 or more")
+    return given
 
 
 def is_finite(given: object) -> TypeGuard[float]:

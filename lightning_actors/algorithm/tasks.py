@@ -22,9 +22,12 @@ def task_at(dataset: Dataset[T], index: int, name: str) -> T:
 
     Raises:
         BaseException: What the dataset raised, with a note that says where.
+        RuntimeError: It raised StopIteration, which no coroutine and no generator lets out.
     """
     try:
         return dataset[index]
+    except StopIteration as error:
+        raise RuntimeError(f"the {name} dataset raised StopIteration at index {index}") from error
     except BaseException as error:
         note(error, f"raised by the {name} dataset at index {index}")
         raise

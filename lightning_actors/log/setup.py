@@ -91,6 +91,8 @@ setup_logging = configure_logger
 
 def _parts(name: str, option: str, given: Mapping[str, T] | None) -> list[tuple[str, T]]:
     """What was given for each part of a logger. Raises ConfigError."""
+    if given is not None and not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise ConfigError(f"{option} is {given!r}: give a dict by the names of loggers, such as {name + '.store'!r}")
     for part in given or ():
         if not isinstance(part, str) or not f"{part}.".startswith(f"{name}."):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise ConfigError(

@@ -16,15 +16,16 @@ from typing import Any, Generic, TypeVar
 from lightning_actors.actors import ChildSpec, Clock, Supervisor, SystemClock
 from lightning_actors.detached import DaemonThreads, await_on_home_loop, home_loop, home_wait
 from lightning_actors.error_text import note
-from lightning_actors.errors import ConfigError, RunnerNotReady
+from lightning_actors.errors import RunnerNotReady
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
+from lightning_actors.options import seconds, whole_number
 from lightning_actors.queue import LostClaims, queue_actor
 from lightning_actors.runner.actor import Budget, RunnerActor
 from lightning_actors.runner.base import RunContext, Runner
 from lightning_actors.runner.keeper import KeeperActor
 from lightning_actors.runner.many import StepMany
-from lightning_actors.runner.rig import Rig
+from lightning_actors.runner.rig import Rig, checked_hooks
 from lightning_actors.runner.stepping import Stepper
 from lightning_actors.runner.stop_event import is_set, when_set
 from lightning_actors.store import LightningStore
@@ -69,6 +70,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
 
     Raises:
         TypeError: No tracer was given.
+        ConfigError: An option is out of range.
 
     Source: options and defaults are those of Agent Lightning 0.3; the last three are ours.
     """
@@ -90,8 +92,6 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         if not isinstance(tracer, Tracer):
             given = "without one" if tracer is None else f"not {tracer!r}"
             raise TypeError(f"a runner records what it runs and needs a tracer, {given}: LitAgentRunner(OtelTracer())")
-        if max_rollouts is not None and max_rollouts < 1:
-            raise ConfigError(f"max_rollouts is {max_rollouts}: give 1 or more, or None for no limit")
         _warn_of(
             poll_interval=poll_interval,
             interval_jitter=interval_jitter,
@@ -99,10 +99,10 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
             heartbeat_include_gpu=heartbeat_include_gpu,
         )
         self.tracer = tracer
-        self.max_rollouts = max_rollouts
-        self.heartbeat_interval = heartbeat_interval
-        self.max_threads = max_threads
-        self._patience = patience
+        self.max_rollouts = None if max_rollouts is None else whole_number("max_rollouts", max_rollouts)
+        self.heartbeat_interval = seconds("heartbeat_interval", heartbeat_interval)
+        self.max_threads = whole_number("max_threads", max_threads)
+        self._patience = seconds("patience", patience)
         self._clock: Clock = clock or SystemClock()
         self._agent: LitAgent[Any] | None = None
         self._hooks: tuple[Hook, ...] = ()
@@ -114,7 +114,7 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         """Take on an agent, and start the tracer.
 
         Raises:
-            TypeError: ``agent`` is no LitAgent; the message shows how to make one.
+            TypeError: ``agent`` is no LitAgent (the message shows how to make one), or a hook is no Hook.
             RunnerNotReady: It has one already.
         """
         if self._agent is not None:
@@ -126,16 +126,17 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
             raise TypeError(
                 f"a runner runs a LitAgent, not {agent!r}: decorate the function with @rollout, or subclass LitAgent"
             )
-        self._agent = agent
-        self._hooks = tuple(hooks or ())
-        agent.set_runner(self)
+        checked = checked_hooks(hooks)
         self.tracer.init()
+        self._agent, self._hooks = agent, checked
+        agent.set_runner(self)
 
     def init_worker(self, worker_id: int, store: LightningStore) -> None:
         """Take on a number (the store knows it as ``Worker-{number}``) and a store.
 
         Raises:
             TypeError: ``store`` is no LightningStore.
+            ConfigError: ``worker_id`` is no whole number.
             RunnerNotReady: It has no agent yet, or has a store already.
         """
         if self._agent is None:
@@ -144,8 +145,9 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
             raise RunnerNotReady("init_worker was called twice: call teardown_worker in between")
         if not isinstance(store, LightningStore):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise TypeError(f"a runner reports to a LightningStore, not {store!r}: InMemoryLightningStore() is one")
-        self.worker_id = worker_id
-        self.tracer.init_worker(worker_id, store)
+        number = whole_number("worker_id", worker_id, least=0)
+        self.tracer.init_worker(number, store)
+        self.worker_id = number
         rig = Rig(
             agent=self._agent,
             tracer=self.tracer,

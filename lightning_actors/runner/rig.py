@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from lightning_actors.actors import ActorRef, Clock, Message, Outcome, SystemClo
 from lightning_actors.detached import DaemonThreads, DetachedCall, is_called_by
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
+from lightning_actors.options import shown
 from lightning_actors.store import LightningStore
 from lightning_actors.store.actor import ActorStore, StoreActor
 from lightning_actors.store.api import AtOnce
@@ -24,7 +25,7 @@ from lightning_actors.store.messages import StoreMessage
 from lightning_actors.tracer import Tracer
 from lightning_actors.types import Hook
 
-__all__ = ["Rig", "is_cancelled", "is_in_hook"]
+__all__ = ["Rig", "checked_hooks", "is_cancelled", "is_in_hook"]
 
 R = TypeVar("R")
 
@@ -158,6 +159,24 @@ class Rig:
             await _call(which, hook, call)
         if scope.cancelled_caught:
             log.warning("hook_too_slow", hook=type(hook).__name__, method=which, seconds=_HOOK_SECONDS)
+
+
+def checked_hooks(hooks: Hook | Iterable[Hook] | None) -> tuple[Hook, ...]:
+    """One hook, several or none, as a tuple.
+
+    Args:
+        hooks: What a caller gave, who may have no type checker.
+
+    Raises:
+        TypeError: There is something else among them.
+    """
+    if hooks is not None and not isinstance(hooks, Hook | Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise TypeError(f"hooks is {shown(hooks)}: give a lightning_actors.Hook, or a list of them")
+    given = () if hooks is None else (hooks,) if isinstance(hooks, Hook) else tuple(hooks)
+    for hook in given:
+        if not isinstance(hook, Hook):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise TypeError(f"hooks holds {hook!r}, which is no Hook: subclass lightning_actors.Hook")
+    return given
 
 
 def is_cancelled() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -16,9 +16,10 @@ from lightning_actors.detached import DaemonThreads
 from lightning_actors.errors import ConfigError
 from lightning_actors.litagent import LitAgent
 from lightning_actors.log import get_logger
-from lightning_actors.options import refused, shown, whole_number
+from lightning_actors.options import refused, seconds, whole_number
 from lightning_actors.runner import Execution, LitAgentRunner
 from lightning_actors.runner.known_resources import checked_resources
+from lightning_actors.runner.rig import checked_hooks
 from lightning_actors.store import InMemoryLightningStore, LightningStore
 from lightning_actors.tracer import OtelTracer, Tracer
 from lightning_actors.trainer.datasets import checked_dataset, first_tasks
@@ -105,12 +106,10 @@ class Trainer:
         self.initial_resources = (
             None if initial_resources is None else checked_resources(initial_resources, "initial_resources")
         )
-        self.hooks = _hooks(hooks)
-        self.grace = grace
+        self.hooks = checked_hooks(hooks)
+        self.grace = seconds("grace", grace)
         self.resume = resume
         self.max_threads = _positive("max_threads", max_threads)
-        if not isinstance(grace, int | float) or not grace >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise ConfigError(f"grace is {grace!r}: give seconds, 0 or more")
         if clock is not None and not all(hasattr(clock, method) for method in ("time", "monotonic", "move_on_after")):
             raise refused("clock", clock, "a lightning_actors.actors.Clock, such as SystemClock() or a VirtualClock()")
         timed: dict[str, Any] = {} if clock is None else {"clock": clock}
@@ -380,13 +379,3 @@ def _count(n_workers: int | None, n_runners: int | None) -> int:
 
 def _positive(name: str, number: int | None) -> int | None:
     return None if number is None else whole_number(name, number)
-
-
-def _hooks(hooks: Hook | Sequence[Hook] | None) -> tuple[Hook, ...]:
-    if hooks is not None and not isinstance(hooks, Hook | Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-        raise TypeError(f"hooks is {shown(hooks)}: give a lightning_actors.Hook, or a list of them")
-    given = () if hooks is None else (hooks,) if isinstance(hooks, Hook) else tuple(hooks)
-    for hook in given:
-        if not isinstance(hook, Hook):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise TypeError(f"hooks holds {hook!r}, which is no Hook: subclass lightning_actors.Hook")
-    return given

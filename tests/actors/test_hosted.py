@@ -163,14 +163,14 @@ async def test_a_cancelled_ask_is_cancelled_though_its_actor_hears_of_that_first
         def keep(self, message: Keep, reply: Reply[int]) -> None:
             """It never answers."""
 
+    scope = anyio.CancelScope()
+
+    async def cancel() -> None:
+        for _ in range(turns):
+            await checkpoint()
+        scope.cancel()
+
     async with anyio.create_task_group() as tasks:
-        scope = anyio.CancelScope()
-
-        async def cancel() -> None:
-            for _ in range(turns):
-                await checkpoint()
-            scope.cancel()
-
         tasks.start_soon(cancel)
         with scope:
             async with hosted(Keeper) as keeper:

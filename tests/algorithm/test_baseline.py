@@ -228,6 +228,17 @@ async def test_a_dataset_that_raises_fails_the_run_after_what_was_begun_has_ende
         assert [r.status for r in await store.query_rollouts()] == ["succeeded", "succeeded"]
 
 
+async def test_a_dataset_that_raises_stop_iteration_is_named() -> None:
+    class Ended(list[int]):
+        def __getitem__(self, index: Any) -> Any:
+            raise StopIteration
+
+    baseline = Baseline()
+    baseline.set_store(InMemoryLightningStore())
+    with pytest.raises(RuntimeError, match="the train dataset raised StopIteration at index 0"):
+        await baseline.run(Ended([1]))
+
+
 async def test_a_retried_rollout_counts_as_one_task(events: Callable[[str], list[dict[str, Any]]]) -> None:
     class Retrying(InMemoryLightningStore):
         async def enqueue_rollout(self, *args: Any, **kwargs: Any) -> Any:

@@ -245,3 +245,9 @@ def test_levels_are_read_from_a_text(text: str, level: str | int, parts: dict[st
 def test_a_text_that_says_no_levels_is_an_error(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         parse_levels(text)
+
+
+@pytest.mark.parametrize("option", ["files", "submodule_levels"])
+def test_what_is_no_dict_of_parts_is_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option} is 5: give a dict by the names of loggers"):
+        configure_logger(**{option: 5})  # pyright: ignore[reportArgumentType]  # callers without a type checker

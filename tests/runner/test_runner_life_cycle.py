@@ -224,6 +224,63 @@ def anything(function: Any) -> Any:
     return function
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"max_rollouts": "3"}, "max_rollouts is '3': give a whole number, 1 or more"),
+        ({"max_rollouts": 1.5}, "max_rollouts is 1.5"),
+        ({"heartbeat_interval": -1}, "heartbeat_interval is -1: give seconds, 0 or more"),
+        ({"heartbeat_interval": "10"}, "heartbeat_interval is '10'"),
+        ({"max_threads": 0}, "max_threads is 0: give a whole number, 1 or more"),
+        ({"patience": None}, "patience is None: give seconds, 0 or more"),
+        ({"patience": float("nan")}, "patience is nan"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_name(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        agl.LitAgentRunner(agl.DummyTracer(), **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"hooks": 5}, "hooks is 5: give a lightning_actors.Hook"),
+        ({"hooks": ["on_trace_end"]}, "hooks holds 'on_trace_end', which is no Hook"),
+        ({"worker_id": "three"}, "worker_id is 'three': give a whole number, 0 or more"),
+    ],
+)
+async def test_a_run_context_that_is_refused_leaves_the_runner_free(
+    store: InMemoryLightningStore, arguments: dict[str, Any], told: str
+) -> None:
+    runner = agl.LitAgentRunner[str](agl.DummyTracer())
+    with (
+        pytest.raises((TypeError, ConfigError), match=told),
+        runner.run_context(agent=agent, store=store, **arguments),
+    ):
+        pass
+    assert runner.worker_id is None
+    with runner.run_context(agent=agent, store=store):
+        assert (await runner.step("again")).status == "succeeded"
+
+
+async def test_a_tracer_that_does_not_start_leaves_the_runner_free(store: InMemoryLightningStore) -> None:
+    class Broken(agl.DummyTracer):
+        is_broken = True
+
+        def init(self, *args: Any, **kwargs: Any) -> None:
+            if self.is_broken:
+                raise OSError("no collector")
+            super().init(*args, **kwargs)
+
+    tracer = Broken()
+    runner = agl.LitAgentRunner[str](tracer)
+    with pytest.raises(OSError, match="no collector"), runner.run_context(agent=agent, store=store):
+        pass
+    tracer.is_broken = False
+    with runner.run_context(agent=agent, store=store):
+        assert (await runner.step("again")).status == "succeeded"
+
+
 def test_an_unknown_option_is_an_error(store: InMemoryLightningStore) -> None:
     make: Callable[..., agl.LitAgentRunner[Any]] = anything(agl.LitAgentRunner)
     with pytest.raises(TypeError, match="max_rollout"):
