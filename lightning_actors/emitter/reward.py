@@ -113,7 +113,10 @@ def _number(value: object, what: str, error: type[Exception]) -> float:
         raise error(
             f"{what} must be a finite number, got {value!r} ({type(value).__name__}): float(...) makes one of a tensor"
         )
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{what} must be a finite number, got one that is too large for a float") from None
     if not math.isfinite(number):
         raise ValueError(f"{what} must be a finite number, got {number!r}: leave it out, or say what it is worth")
     return number

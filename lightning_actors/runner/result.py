@@ -34,7 +34,7 @@ def record_result(trace: Trace, result: object, rollout_id: str) -> None:
     if result is None:
         return
     if type(result) is float or isinstance(result, Real):
-        add_reward(trace, float(result))
+        add_reward(trace, cast("float", result))
     elif isinstance(result, Sequence) and not isinstance(result, str | bytes):
         items = cast("Sequence[object]", result)
         if not items:

@@ -157,7 +157,7 @@ async def test_what_no_rollout_can_hold_fails_it_and_says_what_can_be_returned(
     assert rollout.status == "failed"
 
 
-@pytest.mark.parametrize("result", [math.nan, math.inf])
+@pytest.mark.parametrize("result", [math.nan, math.inf, 10**400], ids=["nan", "infinity", "too large"])
 async def test_a_reward_that_is_not_finite_fails_the_rollout(store: InMemoryLightningStore, result: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         await outcome_of(store, lambda: result)
