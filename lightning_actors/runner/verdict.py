@@ -56,7 +56,7 @@ class Verdict:
         return self.stop_reason == "unresponsive"
 
     def decide(self, error: BaseException | None, notes: Mapping[str, Any]) -> UpdateAttempt | None:
-        """What is to be said, and stays so; None where the store knows better.
+        """What is to be said, and stays so, unless a success comes to be a failure; None where the store knows better.
 
         Args:
             error: What went wrong, if anything did.
@@ -64,7 +64,7 @@ class Verdict:
         """
         if self.stop_reason is not None and not self.fell_silent:
             return None
-        if self._word is None:
+        if self._word is None or (error is not None and self.error is None):  # as where its spans were not taken
             self.error = error
             self._word = self._silence() if self.fell_silent else self._judged(error, notes)
         return self._word
