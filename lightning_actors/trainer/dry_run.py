@@ -10,12 +10,15 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from lightning_actors.errors import LightningError, RolloutCancelled
+from lightning_actors.log import get_logger
 from lightning_actors.report import render_span_tree
 from lightning_actors.runner import Execution
 from lightning_actors.trainer.result import RunResult
 from lightning_actors.types import AttemptedRollout, Rollout
 
 __all__ = ["DryRun"]
+
+log = get_logger("lightning_actors.trainer")
 
 _LONGEST_TASK = 80
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
@@ -29,7 +32,7 @@ class DryRun:
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
+        self._out: TextIO | None = out or sys.stdout  # which is None where a process has no output
         self._terminal = _terminal(self._out)
         self._shown: set[str] = set()
 
@@ -61,10 +64,24 @@ class DryRun:
         self._print("", "")
 
     def _print(self, text: str, style: str) -> None:
-        if self._terminal is None:
-            print(text, file=self._out)
-        else:
-            self._terminal.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+        """Print a text, as far as the output takes it: the run goes on without one that is closed."""
+        if self._out is None:
+            return
+        text = _encodable(text, self._out)
+        try:
+            if self._terminal is None:
+                print(text, file=self._out)
+            else:
+                self._terminal.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+        except (OSError, ValueError) as error:  # a broken pipe, a full disk; a file that was closed
+            self._out = None
+            log.warning("no_longer_shown", error=repr(error), hint="the run goes on; its result is returned")
+
+
+def _encodable(text: str, out: TextIO) -> str:
+    """The text with a question mark for each character that the output's encoding does not have."""
+    encoding: str | None = getattr(out, "encoding", None)
+    return text if encoding is None else text.encode(encoding, "replace").decode(encoding)
 
 
 def _what_became(rollout: Rollout) -> str:
@@ -73,9 +90,9 @@ def _what_became(rollout: Rollout) -> str:
     return "no runner took it"
 
 
-def _terminal(out: TextIO) -> Any:
+def _terminal(out: TextIO | None) -> Any:
     """Rich's view of the output, where it is a terminal and rich is installed."""
-    if not out.isatty():
+    if out is None or getattr(out, "closed", False) or not out.isatty():
         return None
     try:
         from rich.console import Console  # noqa: PLC0415 - belongs to an extra

@@ -255,6 +255,42 @@ def test_on_a_terminal_the_same_is_printed_in_colours(monkeypatch: pytest.Monkey
     assert plain.endswith("1 succeeded, 1 failed\n")
 
 
+@agl.rollout
+async def unprintable(task: str) -> float:
+    agl.emit_message("naïve \ud800")
+    if task == "bad":
+        raise ValueError("no \ud800 answer")
+    return 0.5
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "cp1252"])
+def test_what_the_output_cannot_encode_is_a_question_mark(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
+    result = dev(["good", "bad"], unprintable)
+    assert result.status_counts == {"succeeded": 1, "failed": 1}
+    printed = written.getvalue().decode(encoding)
+    assert "ValueError: no ? answer" in printed
+    assert "1 succeeded, 1 failed" in printed
+
+
+def test_an_output_that_breaks_off_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError("nobody reads on")
+
+    monkeypatch.setattr("sys.stdout", Pipe())
+    assert dev(["good"] * 3).status_counts == {"succeeded": 3}
+    assert caplog.text.count("no_longer_shown") == 1
+
+
+def test_dev_runs_where_there_is_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert dev(["good"]).status_counts == {"succeeded": 1}
+
+
 @pytest.mark.anyio
 async def test_dev_async_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     result = await agl.Trainer(tracer=agl.DummyTracer()).dev_async(agent, ["good"])
