@@ -15,7 +15,7 @@ from typing import Any, cast
 import anyio
 
 from lightning_actors.actors import ActorRef, hosted
-from lightning_actors.error_text import describe
+from lightning_actors.error_text import describe, note
 from lightning_actors.errors import ActorStopped, InvalidTransition, RolloutCancelled
 from lightning_actors.log import get_logger
 from lightning_actors.runner.actor import Execute, RunnerActor
@@ -97,8 +97,9 @@ class Stepper:
                 execution = await self._execute(rollout, named)
             else:
                 execution = await self._execute_until(event, rollout, named)
-        except BaseException:
+        except BaseException as error:
             await self._give_up(rollout)
+            _name(rollout, error)
             raise
         if execution.trace is not None:
             remember_last(execution.trace)
@@ -123,7 +124,11 @@ class Stepper:
 
     async def finished(self, execution: Execution) -> Rollout:
         """The rollout as the store has it after its end."""
-        rollout = execution.ended or await self.rig.ask(GetRolloutById(execution.rollout.rollout_id))
+        try:
+            rollout = execution.ended or await self.rig.ask(GetRolloutById(execution.rollout.rollout_id))
+        except Exception as error:
+            _name(execution.rollout, error)
+            raise
         return execution.rollout if rollout is None else rollout
 
     async def _execute(self, rollout: AttemptedRollout, resources: NamedResources | None) -> Execution:
@@ -148,6 +153,12 @@ class Stepper:
                     await _cancel(store, rollout)
             except Exception as error:  # noqa: BLE001 - boundary: the store, while another error is on its way
                 log.warning("end_not_reported", rollout_id=rollout.rollout_id, error=describe(error))
+
+
+def _name(rollout: AttemptedRollout, error: BaseException) -> None:
+    """Say in an error that is not the agent's which rollout it is about."""
+    if isinstance(error, Exception):
+        note(error, f"in rollout {rollout.rollout_id}")
 
 
 def _single_attempt(config: RolloutConfig) -> RolloutConfig:

@@ -567,3 +567,17 @@ async def test_a_wrong_mode_is_named(store: InMemoryLightningStore) -> None:
         pytest.raises(ValueError, match=r"mode\n.*'train', 'val' or 'test'"),
     ):
         await runner.step("x", mode="trian")  # pyright: ignore[reportArgumentType]  # callers without a type checker
+
+
+@pytest.mark.parametrize("operation", ["update_attempt", "add_many_spans", "get_rollout_by_id"])
+async def test_what_the_store_raises_in_a_step_names_the_rollout(clock: VirtualClock, operation: str) -> None:
+    async def breaks(*_: object, **__: object) -> None:
+        raise OSError("the disk is full")
+
+    store: InMemoryLightningStore = type("Broken", (InMemoryLightningStore,), {operation: breaks})()
+    runner = runner_of(clock=clock)
+    async with clock.autojump():
+        with runner.run_context(agent=echo, store=store), pytest.raises(OSError, match="the disk is full") as caught:
+            await runner.step("x")
+    (rollout,) = await store.query_rollouts()
+    assert caught.value.__notes__ == [f"in rollout {rollout.rollout_id}"]
