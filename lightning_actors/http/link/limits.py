@@ -15,8 +15,8 @@ class LinkLimits:
         part_bytes: A longer line goes in pieces of this size.
         message_bytes: The longest WebSocket message.
         window_bytes: How many bytes of pieces may be under way before the other end has taken some.
-        payload_bytes: The longest line, in pieces or not; also how much a server has in hand of one client's asks, or
-            ready to be sent to it, before it lets it wait.
+        payload_bytes: The longest line, in pieces or not; also how much a server has in hand of one client's asks with
+            their items, or ready to be sent to it, before it lets it wait. Asks that wait may have twice as much.
         asks: How many operations a client may have in flight, those that wait not counted.
         waits: How many operations that wait a client may have in flight.
         watches: How many attempts a client may watch.

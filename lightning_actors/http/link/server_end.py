@@ -28,6 +28,7 @@ from lightning_actors.http.link.frames import (
     Watch,
     Welcome,
 )
+from lightning_actors.http.link.in_hand import InHand
 from lightning_actors.http.link.inbox import Inbox
 from lightning_actors.http.link.limits import LinkLimits
 from lightning_actors.http.link.outbox import Outbox
@@ -60,16 +61,11 @@ class ServerEnd:
         self.settled = 1
         self.is_over = False
         self._limits = limits
-        self._waiting = waiting
         self._welcome = welcome
         self._inbox = Inbox(FROM_CLIENT, limits, long_ones=1)
         self._outbox = Outbox(limits, in_order=False)
         self._come: deque[Ask] = deque()
-        self._in_hand: dict[int, Ask] = {}
-        self._waits = 0
-        self._bytes_in_hand = 0
-        self._sizes: dict[int, int] = {}
-        """Of asks of which items have come, with those."""
+        self._in_hand = InHand(limits, waiting)
         self._watched: set[str | None] = set()
         self._is_ready_said = False
 
@@ -105,16 +101,20 @@ class ServerEnd:
             return None
         return self._come.popleft()
 
+    def refusal_of_waits(self) -> BoundExceeded | None:
+        """Why no more of its asks may wait; None if they may."""
+        return self._in_hand.refusal_of_waits()
+
     @property
-    def has_too_many_waits(self) -> bool:
-        """Whether more of its asks wait than may."""
-        return self._waits > self._limits.waits
+    def bytes_in_hand(self) -> int:
+        """How long its asks are that were not answered yet, with their items, but for those that wait."""
+        return self._in_hand.size_bytes
 
     def _is_for_others(self, frame: Frame) -> bool:
         """Deal with a frame, or say that it is for the one who carries asks out."""
         match frame:
-            case Items(number=number, payload=payload):
-                self._sizes[number] = self._sizes.get(number, 0) + len(payload)
+            case Items():
+                self._in_hand.expect(frame)
                 return True
             case Ask():
                 self._asked(frame)
@@ -160,24 +160,12 @@ class ServerEnd:
         self._outbox.say(self._welcome.line())
 
     def _asked(self, ask: Ask) -> None:
-        if ask.number in self._in_hand:
-            raise LinkProtocolError(f"ask {ask.number} is in hand already")
-        self._in_hand[ask.number] = ask
+        self._in_hand.take(ask)
         self._come.append(ask)
-        if ask.operation in self._waiting:
-            self._waits += 1
-        else:
-            self._sizes[ask.number] = self._sizes.get(ask.number, 0) + len(ask.payload)
-            self._bytes_in_hand += self._sizes[ask.number]
-        bound = self._limits.asks
-        if len(self._in_hand) - self._waits > bound + bound // 4:  # urgent ones are not counted by the client
-            raise LinkProtocolError(f"more than {bound:,} asks are in flight (asks)")
-        if self._waits > 2 * self._limits.waits:  # those above the bound have been refused
-            raise LinkProtocolError(f"far more than {self._limits.waits:,} asks wait (waits)")
 
     def _cancelled(self, number: int) -> bool:
         if self._inbox.drop(number):
-            self._sizes.pop(number, None)
+            self._in_hand.drop(number)
             self._outbox.say(Fault(number, NOBODY_ASKS).line())
             return True
         ask = self._in_hand.get(number)
@@ -256,20 +244,14 @@ class ServerEnd:
         return self._outbox.take()
 
     def _done(self, number: int) -> Ask | None:
-        ask = self._in_hand.pop(number, None)
-        if ask is None:
-            return None
-        size_bytes = self._sizes.pop(number, 0)
-        if ask.operation in self._waiting:
-            self._waits -= 1
-        else:
-            self._bytes_in_hand -= size_bytes
+        ask = self._in_hand.done(number)
+        if ask is not None:
             self._say_credit()
         return ask
 
     def _say_credit(self) -> None:
         """Ask for more pieces, unless too much is in hand."""
-        if self._bytes_in_hand <= self._limits.payload_bytes:
+        if self._in_hand.has_room:
             size_bytes = self._inbox.credit()
             if size_bytes:
                 self._outbox.say(Credit(size_bytes).line())

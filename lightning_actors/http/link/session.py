@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from pydantic_core import to_json
 
 from lightning_actors.actors.message import Message
-from lightning_actors.errors import BoundExceeded, LightningError, OperationUnavailable, StoreError
+from lightning_actors.errors import LightningError, OperationUnavailable, StoreError
 from lightning_actors.http import wire_errors
 from lightning_actors.http.link.carrying import Carrying, Desk
 from lightning_actors.http.link.channel import Bell, Channel, ChannelClosed
@@ -236,13 +236,8 @@ class Session:
             )
         if isinstance(items, Exception):
             raise items
-        if ask.operation in WAITING and self._end.has_too_many_waits:
-            raise BoundExceeded(
-                f"more than {self._limits.waits:,} operations of this client wait: wait for many rollouts in one "
-                f"wait_for_rollouts, or follow store.completions()",
-                bound="waits",
-                allowed=self._limits.waits,
-            )
+        if ask.operation in WAITING and (refusal := self._end.refusal_of_waits()) is not None:
+            raise refusal
         return cast("StoreMessage[Any]", read_message(kind, ask.payload, items))
 
     def reply(self, number: int, message: Message[Any], reply: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable
 
@@ -251,13 +252,13 @@ def test_no_more_asks_are_sent_than_the_server_takes_and_waits_do_not_count(clie
         line.server.reply(number, b"null")
     line.carry()
     assert [ask.number for ask in line.asked] == [*waits, *numbers[:6]]
-    assert not line.server.has_too_many_waits
+    assert line.server.refusal_of_waits() is None
     client.ask("WaitForRollouts", b"{}", waits=True, changes=False)
     for number in numbers[2:]:
         line.server.reply(number, b"null")
         line.carry()
     line.carry()
-    assert line.server.has_too_many_waits
+    assert line.server.refusal_of_waits() is not None
 
 
 def test_watches_are_told_and_hold_over_the_next_connection(client: ClientEnd) -> None:
@@ -318,6 +319,7 @@ def test_the_server_learns_below_which_number_nothing_is_needed(client: ClientEn
         ([b'hello {"client":"c"}', b'hello {"client":"c"}'], "hello twice"),
         ([b'hello {"client":"c","version":2}'], "speaks version 1 of the link's protocol, and the client version 2"),
         ([b'hello {"client":"c"}', b"ask 1 A 1\nask 1 A 1"], "ask 1 is in hand already"),
+        ([b'hello {"client":"c"}', b"ask 1 A 1\nitems 1 A [1]"], "ask 1 is in hand already"),
         ([b'hello {"client":"c"}', *(b"ask %d A 1" % n for n in range(6))], r"more than 4 asks are in flight \(asks\)"),
         (
             [b'hello {"client":"c"}', *(b"ask %d WaitForRollouts 1" % n for n in range(7))],
@@ -385,7 +387,30 @@ def test_nor_are_more_items(client: ClientEnd) -> None:
     after = client.ask("AddManySpans", b"{}", [b"[%b]" % (b"1" * 50)] * 64)
     line.carry()
     assert [ask.number for ask in line.asked][2:] == [after]
-    assert line.server._sizes.keys() == {after}
+    assert line.server._in_hand._sizes.keys() == {after}
+
+
+def in_pieces(number: int, line: bytes) -> list[bytes]:
+    """Messages that bring a long line about an ask."""
+    pieces = [b"part %d %b" % (number, line[at : at + 250]) for at in range(0, len(line), 250)]
+    return [*pieces, b"last %d " % number]
+
+
+def test_waits_of_too_many_bytes_are_refused_and_of_far_too_many_end_the_connection() -> None:
+    server = server_end()
+    take_all(server, [b'hello {"client":"c"}'])
+    bounds: list[str | None] = []
+    for number in range(1, 5):
+        take_all(server, in_pieces(number, b"ask %d WaitForRollouts %b" % (number, b"x" * 4900)))
+        refusal = server.refusal_of_waits()
+        bounds.append(None if refusal is None else refusal.bound)
+    assert bounds == [None, None, "payload_bytes", "waits"]
+    server.fault(4, b"{}")
+    server.fault(3, b"{}")
+    assert server.refusal_of_waits() is None
+    longer = [in_pieces(number, b"ask %d WaitForRollouts %b" % (number, b"x" * 4900)) for number in range(5, 8)]
+    with pytest.raises(LinkProtocolError, match=r"bytes of asks that wait"):
+        take_all(server, itertools.chain(*longer))
 
 
 def test_a_server_that_says_welcome_twice_is_no_server(client: ClientEnd) -> None:
