@@ -106,15 +106,23 @@ class Carrying:
             else:
                 self._client.reply(number, message, reply)
         elif changes(type(message)):
-            slot = self._desk.slot(number, message)
-            if self._submit is not None:
-                self._submit(self._enveloped(number, message), slot)
-            else:
-                self._desk.carry_out(self._enveloped(number, message), slot)
+            self._change(self._enveloped(number, message), self._desk.slot(number, message))
         elif self._submit is not None:
-            self._breaking_off[number] = self._submit(message, _Broken(self, number, message))
+            try:
+                self._breaking_off[number] = self._submit(message, _Broken(self, number, message))
+            except Exception as error:  # noqa: BLE001 - boundary: the store; told to the client
+                self._client.fail(number, error)
         else:
             self._tasks.start_soon(self._in_a_task, number, message)
+
+    def _change(self, message: Message[Any], slot: Slot) -> None:
+        if self._submit is None:
+            self._desk.carry_out(message, slot)
+            return
+        try:
+            self._submit(message, slot)
+        except Exception as error:  # noqa: BLE001 - boundary: the store; told to the client
+            slot.fail(error)
 
     def cancel(self, number: int) -> None:
         """Nobody waits for this: break it off, if that does no harm."""

@@ -172,9 +172,9 @@ class Hello(_Fields):
 
     verb: ClassVar[bytes] = b"hello"
 
-    client: Name
-    settled: int = 1
-    payload_bytes: int = 64 * 1024 * 1024
+    client: Annotated[Name, Field(min_length=1)]
+    settled: Annotated[int, Field(ge=0)] = 1
+    payload_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     version: int = VERSION
     library: str = ""
 

@@ -23,6 +23,7 @@ from lightning_actors.actors.message import Message
 from lightning_actors.errors import OperationUnavailable
 from lightning_actors.http.routes import OPERATIONS
 from lightning_actors.store.codec import build, dump, load
+from lightning_actors.store.json_data import check
 from lightning_actors.store.messages import AddManySpans, AddSpan
 from lightning_actors.store.once import Once
 from lightning_actors.types import PaginatedResult, Span
@@ -97,10 +98,12 @@ def read_message(kind: type[Message[Any]], body: bytes, items: list[Any]) -> Mes
 
     Raises:
         pydantic.ValidationError: It is none.
+        NotJson: It is nested too deep to be written again.
     """
     if kind is Once:
         return _read_envelope(body)
     message = load(kind, body)
+    check(kind, message)
     field = _many_field(kind)
     return message if not items or field is None else dataclasses.replace(message, **{field[0]: items})
 
@@ -110,8 +113,11 @@ def read_items(item: Any, data: bytes) -> list[Any]:
 
     Raises:
         pydantic.ValidationError: They are none of this type.
+        NotJson: They are nested too deep to be written again.
     """
-    return load(list[item], data)
+    items = load(list[item], data)
+    check(list[item], items)
+    return items
 
 
 # ── replies ──

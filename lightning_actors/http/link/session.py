@@ -42,6 +42,8 @@ log = get_logger("lightning_actors.http")
 
 _TURN = 64
 """So many asks are begun before others get their turn."""
+_UNREADABLE = (StoreError, ValueError, TypeError)
+"""What a message raises that makes no sense."""
 _HELLO_SECONDS = 10.0
 _FAREWELL_SECONDS = 2.0
 
@@ -203,7 +205,7 @@ class Session:
             raise LinkProtocolError(f"{frame.operation} has no items")
         try:
             so_far += read_items(item, frame.payload)
-        except ValueError as error:
+        except _UNREADABLE as error:
             self._items[frame.number] = error
 
     def _begin_some(self) -> bool:
@@ -221,7 +223,7 @@ class Session:
             return
         try:
             message = self._message(ask, items)
-        except (StoreError, ValueError) as error:
+        except _UNREADABLE as error:
             self.fail(ask.number, error)
         else:
             self._carrying.begin(ask.number, message)

@@ -38,7 +38,7 @@ NAMES = st.text(max_size=200)
 LINES = st.binary().map(lambda data: data.replace(b"\n", b" "))
 
 CLIENT_FRAMES = st.one_of(
-    st.builds(Hello, NAMES, NUMBERS, NUMBERS, st.integers(0, 9), NAMES),
+    st.builds(Hello, st.text(min_size=1, max_size=200), NUMBERS, NUMBERS, st.integers(0, 9), NAMES),
     st.builds(Ask, NUMBERS, st.sampled_from(["EnqueueRollout", "Statistics"]), LINES),
     st.builds(Items, NUMBERS, st.just("AddManySpans"), LINES),
     st.builds(Part, NUMBERS, LINES),
