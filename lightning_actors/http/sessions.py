@@ -32,12 +32,15 @@ class Session:
         self.is_closed = False
         self.answer_seconds = answer
         self.connect_seconds = connect
+        is_here = is_loopback(httpx2.URL(address).host)
+        if tls is True and is_here:  # no proxies of the environment, but its SSL_CERT_FILE
+            tls = ssl.create_default_context()
         options: dict[str, Any] = {
             "base_url": address,
             "headers": headers,
             "timeout": httpx2.Timeout(answer, connect=connect, pool=None),
             "verify": tls if address.startswith("https:") else False,  # else the authorities are read for nothing
-            "trust_env": not is_loopback(httpx2.URL(address).host),
+            "trust_env": not is_here,
         }
         limits: dict[str, Any] = {"max_keepalive_connections": _CONNECTIONS, "keepalive_expiry": _IDLE_SECONDS}
         self.operations = httpx2.AsyncClient(limits=httpx2.Limits(max_connections=_CONNECTIONS, **limits), **options)

@@ -266,6 +266,30 @@ def test_a_store_that_others_reach_listens_where_the_user_says_so(started: Child
 
 
 @needs_openssl
+async def test_runners_and_explain_trust_whom_the_environment_names(
+    started: Children, folder: Path, tmp_path: Path
+) -> None:
+    made = certificate_in(tmp_path)
+    files = ("--ssl-certfile", str(made["ssl_certfile"]), "--ssl-keyfile", str(made["ssl_keyfile"]))
+    store = started.command("store", "--port", "0", *files, "--token", "sesame")
+    address = store.until_says("listens at https://").rpartition(" ")[2]
+    trusting = {"SSL_CERT_FILE": str(made["ssl_certfile"]), "LIGHTNING_ACTORS_TOKEN": "sesame"}
+    runner = started.command(
+        "runner", "--agent", "my_agents:quick", "--store", address, cwd=folder, environment=trusting
+    )
+    context = ssl.create_default_context(cafile=made["ssl_certfile"])
+    async with LightningStoreClient(address, token="sesame", ssl_context=context) as client:  # noqa: S106 - the test's own
+        rollout = await client.enqueue_rollout("task")
+        (ended,) = await client.wait_for_rollouts(rollout_ids=[rollout.rollout_id], timeout=40)
+        assert ended.status == "succeeded"
+    explain = started.command("explain", rollout.rollout_id, "--store", address, environment=trusting)
+    assert explain.ended() == 0
+    for child, stop in ((runner, signal.SIGTERM), (store, signal.SIGINT)):
+        child.send(stop)
+        assert child.ended() == 0
+
+
+@needs_openssl
 async def test_a_store_in_a_file_is_served_by_https_and_goes_on_where_it_was(started: Children, tmp_path: Path) -> None:
     made = certificate_in(tmp_path)
     trusting = ssl.create_default_context(cafile=made["ssl_certfile"])

@@ -16,6 +16,7 @@ import pytest
 from lightning_actors import errors
 from lightning_actors.store import SqliteLightningStore
 from lightning_actors.store.sqlite import schema
+from lightning_actors.store.sqlite.opening import Synchronous
 from lightning_actors.types import RolloutConfig
 
 VERSION_1 = Path(__file__).with_name("version_1.sql")
@@ -65,6 +66,14 @@ def test_a_wrong_option_is_refused(path: Path) -> None:
     with pytest.raises(errors.ConfigError, match="synchronous='off'"):
         SqliteLightningStore(path, synchronous="off")  # pyright: ignore[reportArgumentType]  # the point of the test
     assert not path.exists()
+
+
+@pytest.mark.parametrize(("synchronous", "level"), [("normal", 1), ("full", 2)])
+def test_the_disk_is_asked_to_have_it_as_often_as_was_said(path: Path, synchronous: Synchronous, level: int) -> None:
+    with SqliteLightningStore(path, synchronous=synchronous) as store:
+        connection = store._reception._writer._file._connection
+        assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
