@@ -9,6 +9,7 @@ import pytest
 
 from lightning_actors import InMemoryLightningStore, LightningStoreClient, LightningStoreServer
 from lightning_actors.errors import RolloutNotFound
+from lightning_actors.http.link.websocket import connect_websocket
 
 pytestmark = pytest.mark.anyio
 
@@ -47,4 +48,21 @@ async def test_what_tasks_hold_is_not_logged(
             await client.update_rollout("ro-none", input=SECRET)
         await client.wait_for_rollouts(rollout_ids=[rollout.rollout_id], timeout=0.01)
     assert (await store.query_rollouts()).total == 2
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "frame", ["shout {}", "ask 1 {}", "ask {} EnqueueRollout 1", "ping {}", 'watch {{"attempt_id":{}}}', "settled {}"]
+)
+async def test_what_was_said_over_a_link_is_shown_to_whoever_said_it_and_not_logged(
+    server: LightningStoreServer, caplog: pytest.LogCaptureFixture, frame: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    channel = await connect_websocket(server.endpoint, token=None, ssl_context=None, message_bytes=128 * 1024)
+    await channel.send(b'hello {"client":"c"}\n' + frame.format(SECRET).encode())
+    while b"bye" not in (said := await channel.receive()):
+        pass
+    await channel.aclose()
+    assert SECRET.encode() in said
+    assert "link_misused" in caplog.text
     assert SECRET not in caplog.text

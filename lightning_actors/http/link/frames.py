@@ -71,7 +71,19 @@ Name = Annotated[str, Field(max_length=_LONGEST_NAME)]
 
 
 class LinkProtocolError(ValueError):
-    """The other end said what has no meaning in this protocol, or more than was agreed on."""
+    """The other end said what has no meaning in this protocol, or more than was agreed on.
+
+    Args:
+        what: What was wrong.
+        line: What was said; the text of the error shows its beginning.
+
+    Attributes:
+        what: What was wrong, without anything of what was said: for logs, which are to tell nothing of tasks.
+    """
+
+    def __init__(self, what: str, line: bytes | None = None) -> None:
+        super().__init__(what if line is None else f"{what}: {_shown(line)}")
+        self.what = what
 
 
 class Frame(ABC):
@@ -105,7 +117,7 @@ class _Word(Frame):
     @classmethod
     def parsed(cls, rest: bytes) -> Self:
         if rest:
-            raise LinkProtocolError(f"{_text(cls.verb)} stands alone, and {_shown(rest)} follows it")
+            raise LinkProtocolError(f"{_text(cls.verb)} stands alone, and something follows it", rest)
         return cls()
 
 
@@ -155,7 +167,7 @@ class _Fields(Frame):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             what = f"{where}: {first['msg']}" if where else first["msg"]
-            raise LinkProtocolError(f"{_text(cls.verb)} has fields that do not fit ({what}): {_shown(rest)}") from None
+            raise LinkProtocolError(f"{_text(cls.verb)} has fields that do not fit ({what})", rest) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +242,7 @@ class Ask(Frame):
         number, _, named = rest.partition(b" ")
         name, space, payload = named.partition(b" ")
         if not space or not name.isalpha() or len(name) > _LONGEST_NAME:
-            raise LinkProtocolError(
-                f"{_text(cls.verb)} wants a number, the name of an operation and JSON, not {_shown(rest)}"
-            )
+            raise LinkProtocolError(f"{_text(cls.verb)} wants a number, the name of an operation and JSON", rest)
         return cls(_number(number, cls.verb), name.decode(), payload)
 
 
@@ -385,7 +395,7 @@ def parse(line: bytes, kinds: Kinds) -> Frame:
     parsed = kinds.get(verb)
     if parsed is None:
         known = ", ".join(_text(one) for one in kinds)
-        raise LinkProtocolError(f"a frame begins with one of {known}, not with {_shown(line)}")
+        raise LinkProtocolError(f"a frame begins with one of {known}, and this does not", line)
     return parsed(rest)
 
 
@@ -396,7 +406,7 @@ def _adapter(kind: type[F]) -> TypeAdapter[F]:
 
 def _number(text: bytes, verb: bytes) -> int:
     if not text.isdigit() or len(text) > _DIGITS:
-        raise LinkProtocolError(f"{_text(verb)} wants a number of at most {_DIGITS} digits, not {_shown(text)}")
+        raise LinkProtocolError(f"{_text(verb)} wants a number of at most {_DIGITS} digits", text)
     return int(text)
 
 

@@ -92,7 +92,7 @@ class Session:
             try:
                 await self._read()
             except LinkProtocolError as error:
-                log.warning("link_misused", client=self.client, error=str(error))
+                log.warning("link_misused", client=self.client, error=error.what)
                 self.end(str(error), final=True)
             except ChannelClosed as closed:
                 log.debug("link_closed", client=self.client, reason=str(closed))
