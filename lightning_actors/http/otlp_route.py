@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lightning_actors.error_text import describe, text_of
-from lightning_actors.errors import AttemptNotFound, BoundExceeded, RolloutNotFound
+from lightning_actors.errors import AttemptNotFound, BoundExceeded, RolloutNotFound, StoreNotWritten
 from lightning_actors.http.reading import BadRequest, read_body
 from lightning_actors.http.served import ServedStore
 from lightning_actors.http.wire_errors import is_foreseen, status_of
@@ -33,6 +33,8 @@ log = get_logger("lightning_actors.http")
 
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
+_AGAIN: Final = 503
+"""The status after which exporters try again, by OpenTelemetry's protocol; they drop what is refused by a 507."""
 _AT_ONCE: Final = 64
 """How many spans are decoded before others have their turn."""
 
@@ -111,7 +113,7 @@ def _failure(error: Exception, kind: str) -> Response:
         return _refusal(error.status, str(error), kind)
     if isinstance(error, BoundExceeded):
         return _refusal(413, str(error), kind)
-    status = status_of(error)
+    status = _AGAIN if isinstance(error, StoreNotWritten) else status_of(error)
     if not is_foreseen(error):
         log.error("spans_not_stored", error=describe(error), exc_info=error)
     return _refusal(status, text_of(error), kind)

@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import StatusCode
 
 from lightning_actors import AttemptedRollout, InMemoryLightningStore, LightningStoreServer
+from lightning_actors.errors import StoreNotWritten
 from lightning_actors.http import ServerLimits
 from lightning_actors.otlp.decoding import Decoded, decode, read_json, read_protobuf
 
@@ -239,6 +240,28 @@ async def test_more_spans_or_bytes_than_the_bounds_allow_are_refused(store: InMe
         answer = await client.post("/v1/traces", content=bomb, headers={**PROTOBUF, "content-encoding": "gzip"})
         assert answer.status_code == 413
         assert b"10,000 bytes" in answer.content
+
+
+class FullDisk(InMemoryLightningStore):
+    """Can write nothing."""
+
+    async def add_many_spans(self, *_: Any, **__: Any) -> Any:
+        raise StoreNotWritten("the disk is full: make room", path="store.db")
+
+
+@pytest.mark.parametrize("headers", [JSON, PROTOBUF], ids=["json", "protobuf"])
+async def test_an_exporter_is_asked_to_try_again_where_the_disk_is_full(headers: dict[str, str]) -> None:
+    store = FullDisk()
+    claimed = await store.start_rollout("task")
+    body = body_of([span(1)], place(claimed))
+    async with (
+        LightningStoreServer(store, port=0) as server,
+        httpx2.AsyncClient(base_url=server.endpoint) as client,
+    ):
+        content = json.dumps(body).encode() if headers is JSON else as_protobuf(body)
+        answer = await client.post("/v1/traces", content=content, headers=headers)
+    assert answer.status_code == 503  # of 4xx and 5xx, exporters repeat 429, 502, 503 and 504 alone
+    assert b"the disk is full: make room" in answer.content
 
 
 async def test_the_sdks_own_exporter_is_understood(server: LightningStoreServer, store: InMemoryLightningStore) -> None:
