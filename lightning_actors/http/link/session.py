@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from pydantic_core import to_json
 
 from lightning_actors.actors.message import Message
+from lightning_actors.error_text import describe
 from lightning_actors.errors import LightningError, OperationUnavailable, StoreError
 from lightning_actors.http import wire_errors
 from lightning_actors.http.link.carrying import Carrying, Desk
@@ -176,10 +177,16 @@ class Session:
     # ── watches ──
 
     def _watch(self, attempt_id: str | None) -> None:
-        if attempt_id is None:
-            self._leave_watches[None] = self._store.watch_queue(self._ready)
-            return
+        try:
+            if attempt_id is None:
+                self._leave_watches[None] = self._store.watch_queue(self._ready)
+            else:
+                self._watch_attempt(attempt_id)
+        except Exception as error:  # boundary: the store; told to the client
+            log.exception("watch_failed", client=self.client)
+            self.end(f"the store cannot be watched: {describe(error)}", final=True)
 
+    def _watch_attempt(self, attempt_id: str) -> None:
         def stop(reason: str) -> None:
             self._leave_watches.pop(attempt_id, None)
             self._end.stopped(attempt_id, reason)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from linked import linked
 from memory_wire import memory_wire
 
 from lightning_actors import SqliteLightningStore
-from lightning_actors.errors import StoreClosed
+from lightning_actors.errors import StoreClosed, StoreError
 from lightning_actors.store import InMemoryLightningStore, LightningStore
 
 pytestmark = pytest.mark.anyio
@@ -79,4 +81,19 @@ async def test_a_store_that_was_closed_is_told_to_whoever_asks_and_nothing_is_le
                 await ask(2)
         with pytest.raises(StoreClosed, match="open it again"):
             await it.store.get_latest_resources()
+        assert len(it.wire.connections) == 1
+
+
+class Unwatched(InMemoryLightningStore):
+    """Tells nobody of anything."""
+
+    def watch_queue(self, ready: Callable[[], None], /) -> NoReturn:
+        raise NotImplementedError("nobody is told here")
+
+
+async def test_a_store_that_cannot_be_watched_is_told_to_its_client_and_not_tried_again() -> None:
+    async with linked(home=Unwatched()) as it:
+        it.store.watch_queue(lambda: None)
+        with pytest.raises(StoreError, match="cannot be watched: NotImplementedError: nobody is told here"):
+            await it.store.wait_for_rollouts(rollout_ids=[(await it.store.enqueue_rollout(1)).rollout_id])
         assert len(it.wire.connections) == 1
