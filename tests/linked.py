@@ -54,6 +54,9 @@ class LinkedStore(LightningStore):
     def opened(self) -> AbstractAsyncContextManager[None]:
         return self.link.opened()
 
+    def leave_within(self, seconds: float, /) -> None:
+        self.link.leave_within(seconds)
+
 
 class Linked:
     """A store that is served, and a client of it that is open.

@@ -152,6 +152,14 @@ class LightningStoreClient(AsyncContextManagerMixin, LightningStore):
             connect, address=self.address, client=client, options=options, clock=self._clock, library=__version__
         )
 
+    def leave_within(self, seconds: float, /) -> None:
+        """Whoever has the client open will leave: from then on a store that is gone is waited for no longer.
+
+        After ``seconds`` what is asked fails with StoreUnreachable once the connection has been down for 5 s, however
+        much patience there is otherwise; not while the client is open for somebody else, too.
+        """
+        self._link.leave_within(seconds)
+
     async def deliver(self, message: Message[R], /) -> R:
         """Have one operation carried out by the server.
 

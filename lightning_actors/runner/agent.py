@@ -223,7 +223,8 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
         ):
             stepper.resident = await supervisor.start(runner)
             try:
-                yield
+                with rig.patient_until_cut_short():
+                    yield
             finally:
                 stepper.resident = None
 
@@ -404,8 +405,9 @@ class LitAgentRunner(Runner[T_contra], Generic[T_contra]):
                     grace=float("inf"),
                 )
                 await supervisor.start(spec)
-                async with when_set(event, supervisor.stop):
-                    await supervisor.wait()
+                with rig.patient_until_cut_short():
+                    async with when_set(event, supervisor.stop):
+                        await supervisor.wait()
         finally:
             await claims.undo()
 

@@ -99,7 +99,8 @@ class RunnerPool:
             async with Supervisor(name="runners", clock=rig.clock, dead_letters=claims) as self._supervisor:
                 await self._start(self._supervisor)
                 log.info("runners_started", n=len(self._workers), store=repr(rig.store))
-                await self._until_over(self._supervisor)
+                with rig.patient_until_cut_short():
+                    await self._until_over(self._supervisor)
         finally:
             await claims.undo()
             rig.threads.close()
@@ -135,4 +136,5 @@ class RunnerPool:
 
     async def _stop_when_over(self, supervisor: Supervisor) -> None:
         await self._over.wait()
+        self._rig.store.leave_within(self._grace)
         await supervisor.stop()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, TypeVar
@@ -118,6 +119,15 @@ class Rig:
     def with_threads(self, threads: DaemonThreads) -> Rig:
         """The same rig with other threads for sync agents."""
         return replace(self, threads=threads)
+
+    @contextmanager
+    def patient_until_cut_short(self) -> Generator[None]:
+        """Where this block is cut short, a store that is gone is waited for no longer than last words may take."""
+        try:
+            yield
+        except BaseException:
+            self.store.leave_within(0.0)
+            raise
 
     def abort(self) -> None:
         """Ask every agent to end, and begin no other. May be called from a signal handler."""

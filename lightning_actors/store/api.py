@@ -206,6 +206,13 @@ class LightningStore(ABC):
         """
         return nullcontext()
 
+    def leave_within(self, seconds: float, /) -> None:  # noqa: B027 - a store that is here always answers
+        """Say that whoever is in ``opened`` will leave, and from when on a store that is gone is waited for no longer.
+
+        Args:
+            seconds: For how long there is still patience with it.
+        """
+
     async def keep_time(self) -> None:
         """Settle deadlines as they fall due, until cancelled; a store whose home does so by itself just sleeps."""
         await anyio.sleep_forever()

@@ -125,7 +125,8 @@ class Run:
             async with Supervisor(name="trainer", clock=rig.clock, dead_letters=claims) as supervisor:
                 self.view.supervisor = supervisor
                 await self._start(supervisor, store, (train, val), self.census.page)
-                await self._until_ended(supervisor)
+                with rig.patient_until_cut_short():
+                    await self._until_ended(supervisor)
         finally:
             await claims.undo()
             rig.threads.close()
@@ -191,6 +192,7 @@ class Run:
 
     async def _stop_when_interrupted(self, supervisor: Supervisor) -> None:
         await self._interrupted.wait()
+        self._rig.store.leave_within(self._grace)
         await supervisor.stop()
 
     async def _stop_when_nobody_is_left(self, supervisor: Supervisor) -> None:

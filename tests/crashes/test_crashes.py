@@ -184,7 +184,6 @@ def test_runners_and_algorithm_may_be_killed_at_any_moment(seed: int, started: C
     anyio.run(check_remotely, cast)
 
 
-@pytest.mark.xfail(strict=False, reason="known: a runner told to stop whose store was killed may take more than 45 s")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_store_too_may_be_killed_at_any_moment(seed: int, started: Children, tmp_path: Path) -> None:
     cast = Cast(tmp_path, started, free_port(), is_kept=True)

@@ -13,6 +13,7 @@ no change out twice. Whoever has the link open lends it a task; where the first 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -44,6 +45,8 @@ Connect = Callable[[], Awaitable[Channel]]
 """Makes a connection. Raises OSError or ChannelClosed where another try may help, a LightningError where none will."""
 
 _LAST_WORDS_SECONDS: Final = 2.0
+_LEAVER_SECONDS: Final = 5.0
+"""For so long a link may be down before one who is about to leave gives up what is not answered."""
 
 
 class _Opening:
@@ -54,6 +57,7 @@ class _Opening:
         count: How many have it open.
         turn: Held by the one whose task keeps the link up.
         news: Set once it was up, or will never be.
+        leaves_at: When the only one who has it open means to leave at the latest; endless where nobody does.
     """
 
     def __init__(self, loop: EventLoopToken) -> None:
@@ -61,6 +65,7 @@ class _Opening:
         self.count = 0
         self.turn = anyio.Lock()
         self.news = anyio.Event()
+        self.leaves_at = math.inf
 
 
 class Link:
@@ -128,6 +133,20 @@ class Link:
         if failure is not None:
             raise failure
 
+    def leave_within(self, seconds: float) -> None:
+        """Whoever has it open will leave, and wants no more patience than that of a link that is down.
+
+        After that time, what a link that has been down for 5 seconds does not get answered fails with StoreUnreachable.
+        Where several have it open, nothing changes.
+
+        Args:
+            seconds: How long there is still patience.
+        """
+        opening = self._opening
+        if opening is not None and opening.count == 1:
+            opening.leaves_at = min(opening.leaves_at, self._clock.monotonic() + seconds)
+            self._patience.ring()
+
     @property
     def welcome(self) -> Welcome | None:
         """What the server says of itself; None while there is no connection."""
@@ -146,6 +165,7 @@ class Link:
         elif here != self._opening.loop:
             raise WrongLoop(f"the client of {self._address} is open in another event loop or thread: make one for each")
         self._opening.count += 1
+        self._opening.leaves_at = math.inf  # somebody else needs it
         return self._opening
 
     async def _until_linked(self, opening: _Opening) -> None:
@@ -280,7 +300,9 @@ class Link:
             if since is None or down_since is None:
                 await self._patience.wait()
                 continue
-            left = max(since, down_since) + self._options.patience - self._clock.monotonic()
+            leaves_at = math.inf if self._opening is None else self._opening.leaves_at
+            ends_at = min(max(since, down_since) + self._options.patience, max(leaves_at, down_since + _LEAVER_SECONDS))
+            left = ends_at - self._clock.monotonic()
             if left > 0:
                 with self._clock.move_on_after(left):
                     await self._patience.wait()
@@ -288,7 +310,9 @@ class Link:
                 self._calls.give_up(self._down(), self._unreachable)
 
     def _down(self) -> str:
-        return f"there was no connection for {self._options.patience:g} s ({self._why_down})"
+        now = self._clock.monotonic()
+        seconds = now - (now if self._down_since is None else self._down_since)
+        return f"there was no connection for {round(seconds, 1):g} s ({self._why_down})"
 
     def _unreachable(self, message: str) -> StoreUnreachable:
         return StoreUnreachable(message, address=self._address)
