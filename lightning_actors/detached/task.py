@@ -33,10 +33,18 @@ def detached_task(
         context: Context variables to run in; a copy of the current ones by default.
     """
     call: DetachedCall[R] = DetachedCall(name)
-    token = current_token()
-    start = _start_on_trio if token.backend_class.__module__.endswith("_trio") else _start_on_asyncio
+    start = _start_on_asyncio if _is_on_asyncio() else _start_on_trio
     start(call, function, args, context)
     return call
+
+
+def _is_on_asyncio() -> bool:
+    try:
+        if asyncio.current_task() is not None:  # the quick answer; a task of trio's may run in a callback of asyncio's
+            return True
+    except RuntimeError:
+        pass
+    return not current_token().backend_class.__module__.endswith("_trio")
 
 
 async def _run(call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...]) -> None:

@@ -21,7 +21,7 @@ from lightning_actors.emitter.emission import emit, span_attributes
 from lightning_actors.semconv import AGL_ANNOTATION, AGL_REWARD, LightningSpanAttributes, RewardPydanticModel
 from lightning_actors.tracer.trace import OK, Trace, context_below
 from lightning_actors.types import AttributeValue, Span, SpanCoreFields, SpanLike
-from lightning_actors.types.nothing import NOTHING
+from lightning_actors.types.nothing import NO_ITEMS
 
 __all__ = [
     "add_reward",
@@ -85,7 +85,7 @@ def add_reward(trace: Trace, reward: float) -> None:
         parent,
         status=OK,
         attributes=attributes,
-        events=NOTHING,
+        events=NO_ITEMS,
         start_time=at,
         end_time=at,
     )

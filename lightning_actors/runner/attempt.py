@@ -225,7 +225,7 @@ class AttemptRun(ABC):
 
     def _take_result(self, call: DetachedCall[Any], trace: Trace) -> None:
         """Put what the agent returned into its trace; raises what it raised."""
-        if isinstance(call.error, anyio.get_cancelled_exc_class()):
+        if call.error is not None and isinstance(call.error, anyio.get_cancelled_exc_class()):
             raise self._told_apart(call.error)
         record_result(trace, call.value, self.rollout.rollout_id)
 

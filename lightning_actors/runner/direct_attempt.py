@@ -58,7 +58,8 @@ class DirectAttempt(AttemptRun):
         super()._over(execution, error)
 
     def _begin_soon(self) -> None:
-        attempt, operations = self.rollout.attempt, list[StoreMessage[Any]]()
+        attempt = self.rollout.attempt
+        operations: list[StoreMessage[Any]] = []
         if attempt.status != "running":
             operations.append(UpdateAttempt(attempt.rollout_id, attempt.attempt_id, status="running"))
         if self._resources is None:
@@ -129,7 +130,9 @@ class DirectAttempt(AttemptRun):
     def _conclude(self, error: BaseException | None) -> None:
         """Write the rest of the spans and report, as one message."""
         self._enter("reporting")
-        operations, spans, traced = list[StoreMessage[Any]](), list[Span](), self._traced
+        operations: list[StoreMessage[Any]] = []
+        spans: list[Span] = []
+        traced = self._traced
         if traced is not None:
             traced.close(error)
             rest = traced.take_rest()

@@ -23,14 +23,29 @@ __all__ = ["MemoryTables", "memory_capacity_bytes"]
 
 
 class _Folder:
-    """What belongs to one rollout: found together, so that a read of one costs one look into a large dict."""
+    """What belongs to one rollout: found together, so that a read of one costs one look into a large dict.
 
-    __slots__ = ("attempts", "rollout", "sequence")
+    A rollout that has one attempt, as most have, keeps no tuple of them: that would be an object more for the garbage
+    collector.
+    """
+
+    __slots__ = ("_earlier", "latest", "rollout", "sequence")
 
     def __init__(self, rollout: Rollout) -> None:
         self.rollout = rollout
-        self.attempts: tuple[Attempt, ...] = ()
+        self.latest: Attempt | None = None
+        self._earlier: tuple[Attempt, ...] = ()
         self.sequence = 0
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The attempts at it, first one first."""
+        return () if self.latest is None else (*self._earlier, self.latest)
+
+    @attempts.setter
+    def attempts(self, attempts: Sequence[Attempt]) -> None:
+        self._earlier = tuple(attempts[:-1])
+        self.latest = attempts[-1] if attempts else None
 
 
 class MemoryTables:
@@ -90,8 +105,8 @@ class MemoryTables:
             before, folder.rollout = folder.rollout, rollout
             if before.status != status:
                 self._move(rollout_id, before.status, status)
-            if before.config is not rollout.config and folder.attempts:
-                self._note_deadline(folder.attempts[-1], rollout)
+            if before.config is not rollout.config and folder.latest is not None:
+                self._note_deadline(folder.latest, rollout)
         if status in rules.ROLLOUT_QUEUED and rollout_id not in self._queue:
             self._queue.join(rollout_id, at_head=to_front)
 
@@ -126,13 +141,13 @@ class MemoryTables:
 
     def _put_attempt(self, attempt: Attempt) -> None:
         folder = self._folders[attempt.rollout_id]
-        attempts = folder.attempts
-        if attempts and attempts[-1].attempt_id == attempt.attempt_id:
-            folder.attempts = (*attempts[:-1], attempt)
+        latest = folder.latest
+        if latest is None or latest.attempt_id == attempt.attempt_id:
+            folder.latest = attempt
         elif attempt.attempt_id not in self._attempts:
-            folder.attempts = (*attempts, attempt)
+            folder.attempts = (*folder.attempts, attempt)
         else:
-            folder.attempts = tuple(attempt if one.attempt_id == attempt.attempt_id else one for one in attempts)
+            folder.attempts = [attempt if one.attempt_id == attempt.attempt_id else one for one in folder.attempts]
         self._attempts[attempt.attempt_id] = attempt
         if attempt.attempt_id in self._leases.by_attempt and attempt.status not in rules.ATTEMPT_OPEN:
             self._leases.drop(attempt.attempt_id)
@@ -141,7 +156,7 @@ class MemoryTables:
     def _remove_attempt(self, attempt: Attempt) -> None:
         del self._attempts[attempt.attempt_id]
         folder = self._folders[attempt.rollout_id]
-        folder.attempts = tuple(known for known in folder.attempts if known.attempt_id != attempt.attempt_id)
+        folder.attempts = [known for known in folder.attempts if known.attempt_id != attempt.attempt_id]
         self._deadlines.discard(attempt.attempt_id)
         self._leases.drop(attempt.attempt_id)
 

@@ -14,7 +14,7 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 from lightning_actors.attributes import format_exception_attributes, sanitize_attributes
 from lightning_actors.tracer.trace import Trace
 from lightning_actors.types import AttributeValue, Event, Link, TraceStatus
-from lightning_actors.types.nothing import NOTHING
+from lightning_actors.types.nothing import NO_ENTRIES, NO_ITEMS
 
 __all__ = ["PlainSpan"]
 
@@ -110,9 +110,9 @@ class PlainSpan(otel.Span):
             self._context,
             self._parent,
             status=self._status,
-            attributes=sanitize_attributes(self._attributes, fallback=repr) if self._attributes else {},
-            events=self._events or NOTHING,
-            links=[Link.from_opentelemetry(link) for link in self._links] if self._links else NOTHING,
+            attributes=sanitize_attributes(self._attributes, fallback=repr) if self._attributes else NO_ENTRIES,
+            events=self._events or NO_ITEMS,
+            links=[Link.from_opentelemetry(link) for link in self._links] if self._links else NO_ITEMS,
             start_time=self._start_time,
             end_time=end_time / 1e9 if end_time is not None else time.time(),
         )

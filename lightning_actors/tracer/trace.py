@@ -38,7 +38,7 @@ from lightning_actors.types import (
     SpanCoreFields,
     TraceStatus,
 )
-from lightning_actors.types.nothing import NOTHING
+from lightning_actors.types.nothing import NO_ITEMS
 from lightning_actors.types.trusted import trusted
 
 __all__ = ["SpanSink", "Trace", "TraceOwner", "current_trace", "last_trace", "remember_last"]
@@ -214,7 +214,7 @@ class Trace:
             above,
             status=core.status,
             attributes=dict(core.attributes),
-            events=list(events) if events else NOTHING,
+            events=list(events) if events else NO_ITEMS,
             start_time=start,
             end_time=core.end_time if core.end_time is not None else start,
         )
@@ -252,8 +252,8 @@ class Trace:
             name=name,
             status=status,
             attributes=attributes,
-            events=events or NOTHING,
-            links=links or NOTHING,
+            events=events or NO_ITEMS,
+            links=links or NO_ITEMS,
             start_time=start_time,
             end_time=end_time,
             resource=self.tracer.resource,

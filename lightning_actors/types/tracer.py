@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Protocol, Self, cast
 
 from opentelemetry import trace as otel
@@ -18,7 +19,7 @@ from opentelemetry.trace.status import Status as SdkStatus
 from pydantic import BaseModel, ConfigDict, Field, WrapValidator
 from pydantic_core import to_json
 
-from lightning_actors.types.nothing import NOTHING
+from lightning_actors.types.nothing import NO_ENTRIES, NO_ITEMS
 from lightning_actors.types.trusted import trusted
 
 __all__ = [
@@ -92,15 +93,21 @@ class SpanContext(_Part):
         """Read an OpenTelemetry span context."""
         trace_id, span_id, is_remote, _, state, _ = source
         fields = {
-            "trace_id": f"{trace_id:032x}",
+            "trace_id": _in_hex(trace_id),
             "span_id": f"{span_id:016x}",
             "is_remote": is_remote,
-            "trace_state": dict(state.items()) if state else {},
+            "trace_state": NO_ENTRIES if state is otel.DEFAULT_TRACE_STATE else dict(state.items()),
         }
-        return trusted(cls, _CONTEXT_FIELDS, fields, {})
+        return trusted(cls, _CONTEXT_FIELDS, fields, NO_ENTRIES)
 
 
 _CONTEXT_FIELDS = set(SpanContext.model_fields)
+
+
+@lru_cache(256)
+def _in_hex(trace_id: int) -> str:
+    """A trace id in hex, the same text for all spans of a trace that come soon after one another."""
+    return f"{trace_id:032x}"
 
 
 class TraceStatus(_Part):
@@ -276,8 +283,8 @@ class Span(_Part):
             name=source.name,
             status=_UNSET if status.is_unset else TraceStatus.from_opentelemetry(status),
             attributes=_plain(source.attributes),
-            events=[Event.from_opentelemetry(event) for event in events] if events else NOTHING,
-            links=[Link.from_opentelemetry(link) for link in links] if links else NOTHING,
+            events=[Event.from_opentelemetry(event) for event in events] if events else NO_ITEMS,
+            links=[Link.from_opentelemetry(link) for link in links] if links else NO_ITEMS,
             start_time=source.start_time / 1e9 if source.start_time else None,
             end_time=source.end_time / 1e9 if source.end_time else None,
             resource=OtelResource.from_opentelemetry(source.resource),
@@ -332,7 +339,7 @@ class Span(_Part):
             "parent": above,
             "resource": resource,
         }
-        return trusted(cls, _SPAN_FIELDS, fields, {})
+        return trusted(cls, _SPAN_FIELDS, fields, NO_ENTRIES)
 
     @classmethod
     def from_attributes(
@@ -424,7 +431,7 @@ def _shared(source: otel.SpanContext, known: dict[int, SpanContext] | None) -> S
 def _plain(attributes: Mapping[str, Any] | None) -> dict[str, AttributeValue]:
     """OpenTelemetry's mapping as a dict of what a span may hold."""
     if not attributes:
-        return {}
+        return NO_ENTRIES
     copied: dict[str, Any] = cast("Any", attributes).copy() if hasattr(attributes, "copy") else dict(attributes)
     for key, value in copied.items():
         if type(value) not in _PRIMITIVES:

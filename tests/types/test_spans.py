@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from lightning_actors.types import Event, Span, SpanCoreFields, TraceStatus
+from lightning_actors.types import Event, Span, SpanContext, SpanCoreFields, TraceStatus
 from lightning_actors.types.tracer import seconds_of
 
 
@@ -114,3 +114,47 @@ def test_spans_without_events_share_one_list_that_stays_empty() -> None:
         assert same == first
         same.events.append(Event(name="now it is its own"))
     assert first.events == []
+
+
+def a_bare_span() -> Span:
+    provider = TracerProvider(shutdown_on_exit=False)
+    span = provider.get_tracer("test").start_span("bare")
+    span.end()
+    assert isinstance(span, ReadableSpan)
+    return Span.from_opentelemetry(span, "ro-1", "at-1", 1)
+
+
+CHANGES: list[Callable[[Span], object]] = [
+    lambda span: span.attributes.update(x=1),
+    lambda span: span.attributes.__setitem__("x", 1),
+    lambda span: span.attributes.setdefault("x", 1),
+    lambda span: cast("SpanContext", span.context).trace_state.__setitem__("x", "1"),
+    lambda span: cast("dict[str, Any]", span.model_extra).__setitem__("x", 1),
+    lambda span: span.events.append(Event(name="x")),
+    lambda span: span.links.extend([]),
+]
+COPIES: list[Callable[[Span], Span]] = [
+    copy.copy,
+    copy.deepcopy,
+    lambda span: pickle.loads(pickle.dumps(span)),  # noqa: S301 - our own
+    lambda span: Span.model_validate_json(span.model_dump_json()),
+    lambda span: Span.model_validate(span.model_dump()),
+    lambda span: span.model_copy(update={"later": None}),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_spans_share_of_nothing_stays_nothing(change: Callable[[Span], object]) -> None:
+    span = a_bare_span()
+    with pytest.raises(TypeError, match="records are frozen"):
+        change(span)
+    assert a_bare_span().attributes == {}
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_span_without_anything_is_copied_like_any_other(copied: Callable[[Span], Span]) -> None:
+    span = a_bare_span()
+    twin = copied(span)
+    assert twin.model_dump(exclude={"later"}) == span.model_dump()
+    assert (twin.attributes, twin.events, twin.links) == ({}, [], [])
+    assert span.model_extra == {}
