@@ -9,6 +9,7 @@ StandIn         global, only while the host has set none.            Everything 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cache
@@ -47,6 +48,10 @@ class OpenProvider(TracerProvider):
     """A provider that records everything: all spans, without limits, whatever ``OTEL_*`` says."""
 
     def __init__(self) -> None:
+        # After a fork the SDK's provider starts threads in the child. What Python does about their lock has to be done
+        # before that: handlers are called in the order in which they were registered, and this registers that one.
+        importlib.import_module("concurrent.futures.thread")
+
         super().__init__(
             sampler=sampling.ALWAYS_ON,
             resource=Resource({"service.name": "lightning-actors"}),

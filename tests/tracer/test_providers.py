@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -304,3 +305,28 @@ async def test_a_later_release_without_the_private_name_still_gets_a_provider(
     async with tracer.trace_context():
         pass
     assert len(given) == 1
+
+
+FORKS = """
+import os, signal
+from anyio import run
+from lightning_actors import OtelTracer
+
+async def trace():
+    async with OtelTracer(openai=False).trace_context():
+        pass
+
+run(trace)
+import concurrent.futures.thread  # as whatever uses a pool of threads does, sooner or later
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    run(trace)
+    os._exit(0)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_fork_of_a_process_that_has_traced_goes_on() -> None:
+    subprocess.run([sys.executable, "-c", FORKS], check=True)  # noqa: S603 - our own lines
