@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.abc
@@ -18,6 +18,8 @@ from lightning_actors.actors.turn import Turn, current_turn
 
 __all__ = ["Crew"]
 
+T = TypeVar("T", bound=Turn)
+
 
 class Crew:
     """An actor's concurrent handlers and background tasks, and the work that it holds."""
@@ -31,7 +33,7 @@ class Crew:
         self.shielded = shielded
         self.concurrent: dict[Turn, None] = {}
         self.background: dict[Turn, None] = {}
-        self.held: dict[Turn, None] = {}
+        self.held: dict[Holding, None] = {}
 
     def handle(
         self, handler: Callable[[Any, Any], Awaitable[Any]], actor: object, message: Any, ask: Ask[Any] | None
@@ -52,11 +54,14 @@ class Crew:
 
     def hold_work(self, work: Work, message: object) -> Holding:
         """Hold work that goes on without a task."""
-        return Holding(self, self._enlist(self.held, message, work, live=True))
+        holding = Holding(self, self.mailbox, message, self.clock.monotonic())
+        holding.scope = work
+        self.held[holding] = None
+        return holding
 
-    def release(self, turn: Turn) -> None:
+    def release(self, work: Holding) -> None:
         """Held work is over."""
-        self._discharge(self.held, turn)
+        self._discharge(self.held, work)
 
     def start_for_work(
         self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None
@@ -85,7 +90,7 @@ class Crew:
                 turn.scope.cancel()
 
     def _enlist(
-        self, registry: dict[Turn, None], message: object, scope: anyio.CancelScope | Work | None, *, live: bool
+        self, registry: dict[Turn, None], message: object, scope: anyio.CancelScope | None, *, live: bool
     ) -> Turn:
         turn = Turn(self.mailbox, message, self.clock.monotonic(), live=live)
         turn.scope = scope
@@ -157,7 +162,7 @@ class Crew:
                 return tell_apart(error, self.mailbox.name)
         return None
 
-    def _discharge(self, registry: dict[Turn, None], turn: Turn) -> None:
+    def _discharge(self, registry: dict[T, None], turn: T) -> None:
         """A task, or a piece of work, is over."""
         turn.live = False
         turn.scope = None  # the work holds its turn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVarTuple, Unpack
 
-from lightning_actors.actors.turn import Turn, current_turn
+from lightning_actors.actors.turn import Owner, Turn, current_turn
 
 __all__ = ["Holding", "Work"]
 
@@ -29,27 +29,27 @@ class Holder(Protocol):
         """Start a task for held work."""
         ...
 
-    def release(self, turn: Turn) -> None:
-        """The work of this turn is over."""
+    def release(self, work: Holding) -> None:
+        """This work is over."""
         ...
 
 
-class Holding:
+class Holding(Turn):
     """A piece of work that an actor holds, from `Actor.hold` until it is released.
 
     A stop waits for it within the grace time, as for a concurrent handler; then, and when the actor crashes, the work
-    is cancelled, and the actor ends when the work is released.
+    is cancelled, and the actor ends when the work is released. It is the turn of whatever the work does as well.
     """
 
-    __slots__ = ("_holder", "_turn")
+    __slots__ = ("_holder",)
 
-    def __init__(self, holder: Holder, turn: Turn) -> None:
+    def __init__(self, holder: Holder, owner: Owner, message: object, since: float) -> None:
+        super().__init__(owner, message, since)
         self._holder = holder
-        self._turn = turn
 
     def enter(self) -> None:
         """Let what runs in the current context, and below it, count as done by the actor, until the release."""
-        current_turn.set(self._turn)
+        current_turn.set(self)
 
     def start_soon(
         self, func: Callable[[Unpack[Arguments]], Awaitable[object]], *args: *Arguments, name: str | None = None
@@ -67,4 +67,4 @@ class Holding:
 
     def release(self) -> None:
         """The work is over."""
-        self._holder.release(self._turn)
+        self._holder.release(self)

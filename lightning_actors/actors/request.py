@@ -91,4 +91,9 @@ class PendingRequest(Generic[R]):
         ask = self._ask
         ask.waker = NOBODY  # each holds the other: a circle that only the collector could undo
         value = None if ask.error is not None else ask.value
-        return self._then(Outcome(value, ask.error))
+        then, self._then = self._then, _nothing  # it may hold whoever holds this request: a circle, too
+        return then(Outcome(value, ask.error))
+
+
+def _nothing(_: object) -> None:
+    """What is left to do once the outcome was taken."""

@@ -65,6 +65,9 @@ class DetachedCall(Generic[R]):
         if self._is_finished:
             return
         self.is_asked_to_end = True
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self.on_cancel is not None:
             self.on_cancel()
 
@@ -91,7 +94,7 @@ class DetachedCall(Generic[R]):
         if self._is_finished:
             return
         self._value, self.error = value, error
-        self.on_cancel = None  # it holds the task, and the task this call: a circle that only the collector could undo
+        self.on_cancel = None  # what it holds may hold this call: a circle that only the collector could undo
         self._is_finished = True
         if self._finished is not None:
             self._finished.set()

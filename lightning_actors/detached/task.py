@@ -32,10 +32,8 @@ def detached_task(
         name: The task's name.
         context: Context variables to run in; a copy of the current ones by default.
     """
-    call: DetachedCall[R] = DetachedCall(name)
     start = _start_on_asyncio if _is_on_asyncio() else _start_on_trio
-    start(call, function, args, context)
-    return call
+    return start(function, args, name, context)
 
 
 def _is_on_asyncio() -> bool:
@@ -50,7 +48,9 @@ def _is_on_asyncio() -> bool:
 async def _run(call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...]) -> None:
     call.has_begun = True
     try:
-        value = await function(*args)
+        running = function(*args)
+        del function, args  # what it was called with is its own from here on
+        value = await running
     except BaseException as error:  # noqa: BLE001 - boundary: whatever the call raises is its result, SystemExit included
         call.settle(None, error)
     else:
@@ -84,36 +84,42 @@ def is_called_by(frame: FrameType | None, caller: CodeType) -> bool:
 
 
 def _start_on_asyncio(
-    call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...], context: Context | None
-) -> None:
+    function: Callable[..., Awaitable[R]], args: tuple[Any, ...], name: str, context: Context | None
+) -> DetachedCall[R]:
+    call: _AsyncioCall[R] = _AsyncioCall(name)
     # asyncio itself, because anyio has no task outside a task group
-    task = asyncio.get_running_loop().create_task(_run(call, function, args), name=call.name, context=context)
-    call.on_cancel = _Cancel(task, call)
+    call.task = asyncio.get_running_loop().create_task(_run(call, function, args), name=name, context=context)
+    return call
 
 
-class _Cancel:
-    """Cancels a task of asyncio that runs a call."""
+class _AsyncioCall(DetachedCall[R]):
+    """A call that a task of asyncio runs."""
 
-    __slots__ = ("_call", "_task")
+    __slots__ = ("task",)
 
-    def __init__(self, task: asyncio.Task[None], call: DetachedCall[Any]) -> None:
-        self._task = task
-        self._call = call
+    task: asyncio.Task[None] | None
 
-    def __call__(self) -> None:
-        if not self._call.has_begun:  # a task that is cancelled before its first step could not say how it ended
-            self._task.add_done_callback(self._never_began)
-        self._task.cancel()
+    def _cancel(self) -> None:
+        if self.task is not None:
+            if not self.has_begun:  # a task that is cancelled before its first step could not say how it ended
+                self.task.add_done_callback(self._never_began)
+            self.task.cancel()
 
     def _never_began(self, _task: asyncio.Task[None]) -> None:
-        self._call.settle(None, asyncio.CancelledError())
+        self.settle(None, asyncio.CancelledError())
+
+    def settle(self, value: R | None, error: BaseException | None) -> None:
+        """Note how it ended."""
+        self.task = None  # it holds this call: a circle that only the collector could undo
+        super().settle(value, error)
 
 
 def _start_on_trio(
-    call: DetachedCall[R], function: Callable[..., Awaitable[R]], args: tuple[Any, ...], context: Context | None
-) -> None:
+    function: Callable[..., Awaitable[R]], args: tuple[Any, ...], name: str, context: Context | None
+) -> DetachedCall[R]:
     import trio  # noqa: PLC0415 - only where this backend runs
 
+    call: DetachedCall[R] = DetachedCall(name)
     scope = trio.CancelScope()
     call.on_cancel = scope.cancel
 
@@ -121,4 +127,5 @@ def _start_on_trio(
         with scope:
             await _run(call, function, args)
 
-    trio.lowlevel.spawn_system_task(within, name=call.name, context=context or copy_context())
+    trio.lowlevel.spawn_system_task(within, name=name, context=context or copy_context())
+    return call

@@ -10,6 +10,7 @@ Source: names and the division into entries are those of Agent Lightning 0.3.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import weakref
 from collections.abc import Callable
@@ -161,9 +162,12 @@ class LitAgent(Generic[T_contra]):
         """For runners: within this context, and the tasks and threads begun there, ``self.runner`` is that runner."""
         return _Executing(self, runner)
 
-    def execute_on(self, runner: Any) -> None:
-        """For runners: from now on, in this context and in tasks begun there, ``self.runner`` is that runner."""
-        _executing.set((self, runner))
+    def on_runner(self, runner: Any) -> Callable[[], object]:
+        """For runners: from its call on, in its caller's context and in tasks begun there, ``self.runner`` is that one.
+
+        Where many rollouts run at once, they share it.
+        """
+        return functools.partial(_executing.set, (self, runner))
 
     @property
     def tracer(self) -> Tracer:

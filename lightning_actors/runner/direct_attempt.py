@@ -96,7 +96,7 @@ class DirectAttempt(AttemptRun):
         """Begin the agent's task, which gets a copy of this context; it is the current one, and the attempt's own."""
         rig, rollout = self._rig, self.rollout
         self._holding.enter()
-        rig.agent.execute_on(rig.runner)
+        rig.agent_is_here()
         traced = self._traced = self._trace_context()
         self._trace = traced.open_here()
         if rig.aborting.is_set():
@@ -181,7 +181,9 @@ class DirectAttempt(AttemptRun):
         if in_one_go is not None:
             then(in_one_go(operations))
         elif store is not None:
-            self._pending = self._owner.request(store, InOneGo(operations), lambda outcome: self._told(outcome, then))
+            pending = self._owner.request(store, InOneGo(operations), lambda outcome: self._told(outcome, then))
+            if not pending.done:  # where store and runner both slept, the outcome was taken already
+                self._pending = pending
 
     def _told(self, outcome: Outcome[Sequence[Outcome[Any]]], then: Callable[[Sequence[Outcome[Any]]], None]) -> None:
         self._pending = None

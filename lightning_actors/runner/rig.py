@@ -80,6 +80,11 @@ class Rig:
     left_behind: list[str] = field(default_factory=list[str])
 
     @functools.cached_property
+    def agent_is_here(self) -> Callable[[], object]:
+        """Tells the agent in the current context, and in tasks begun there, that this is its runner."""
+        return self.agent.on_runner(self.runner)
+
+    @functools.cached_property
     def at_once(self) -> AtOnce | None:
         """What carries out the store's operations without await; None where it has to be awaited."""
         return self.store.at_once

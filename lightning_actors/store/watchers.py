@@ -11,7 +11,7 @@ committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning_actors.store import rules
@@ -31,10 +31,11 @@ class Watchers:
     def __init__(self, guard: LoopGuard) -> None:
         self._guard = guard
         self._of_queue: dict[object, Callable[[], None]] = {}
-        self._of_attempts: dict[str, dict[_AttemptWatch, None]] = {}
+        self._of_attempts: dict[str, _AttemptWatch | dict[_AttemptWatch, None]] = {}
+        """Nearly always one; there is a dict for each attempt that has had several at a time."""
 
     def __len__(self) -> int:
-        return len(self._of_queue) + sum(len(watches) for watches in self._of_attempts.values())
+        return len(self._of_queue) + sum(len(_each(watches)) for watches in self._of_attempts.values())
 
     @property
     def listeners(self) -> int:
@@ -61,17 +62,23 @@ class Watchers:
         """Have ``stop`` called once when this attempt, which is open, is stopped; answers what ends the watch."""
         self._guard.enter()
         watch = _AttemptWatch(self, attempt_id, stop)
-        self._of_attempts.setdefault(attempt_id, {})[watch] = None
-        return watch.leave
+        others = self._of_attempts.get(attempt_id)
+        if others is None:
+            self._of_attempts[attempt_id] = watch
+        elif isinstance(others, dict):
+            others[watch] = None
+        else:
+            self._of_attempts[attempt_id] = {others: None, watch: None}
+        return watch
 
     def unwatch(self, watch: _AttemptWatch) -> None:
         """Forget a watcher of an attempt."""
         self._guard.leave()
         watches = self._of_attempts.get(watch.attempt_id)
-        if watches is not None and watch in watches:
-            del watches[watch]
-            if not watches:
-                del self._of_attempts[watch.attempt_id]
+        if isinstance(watches, dict):
+            watches.pop(watch, None)
+        if watches is watch or not watches:
+            self._of_attempts.pop(watch.attempt_id, None)
 
     def tell(self, change: Change[Any]) -> None:
         """Tell those whom a change concerns."""
@@ -87,12 +94,16 @@ class Watchers:
         """Tell those who watch an attempt that it is over, and why."""
         watches = self._of_attempts.pop(attempt_id, None)
         if watches is not None:
-            for watch in tuple(watches):
+            for watch in _each(watches):
                 watch.stop(reason)
 
 
+def _each(watches: _AttemptWatch | dict[_AttemptWatch, None]) -> Sequence[_AttemptWatch]:
+    return tuple(watches) if isinstance(watches, dict) else (watches,)
+
+
 class _AttemptWatch:
-    """Someone who is to be told when the store ends an attempt."""
+    """Someone who is to be told when the store ends an attempt; called, it watches no longer."""
 
     __slots__ = ("_is_watching", "_watchers", "attempt_id", "stop")
 
@@ -102,7 +113,7 @@ class _AttemptWatch:
         self.attempt_id = attempt_id
         self.stop = stop
 
-    def leave(self) -> None:
+    def __call__(self) -> None:
         """Watch no longer; a second time changes nothing."""
         if self._is_watching:
             self._is_watching = False

@@ -15,6 +15,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import lightning_actors as agl
+from lightning_actors.actors.testkit import VirtualClock
 from lightning_actors.errors import WrongLoop
 from lightning_actors.store import InMemoryLightningStore
 from lightning_actors.store.messages import EnqueueRollout
@@ -238,8 +239,16 @@ async def cancel_in_the_store(runner: agl.LitAgentRunner[str], agent: LeftBehind
 
 
 async def let_its_deadline_pass(runner: agl.LitAgentRunner[str], agent: LeftBehind) -> None:
-    with pytest.raises(agl.RolloutTimeout):
-        await runner.step("outer", config=agl.RolloutConfig(timeout_seconds=0.01))
+    async with anyio.create_task_group() as tasks:
+
+        async def step() -> None:
+            with pytest.raises(agl.RolloutTimeout):
+                await runner.step("outer", config=agl.RolloutConfig(timeout_seconds=60))
+
+        tasks.start_soon(step)
+        await anyio.to_thread.run_sync(agent.begun.wait)
+        assert isinstance(runner.store.clock, VirtualClock)
+        runner.store.clock.advance(60)
 
 
 End = Callable[[agl.LitAgentRunner[str], LeftBehind], Awaitable[None]]
@@ -249,8 +258,9 @@ End = Callable[[agl.LitAgentRunner[str], LeftBehind], Awaitable[None]]
 @pytest.mark.parametrize("what", AFTERWARDS)
 @pytest.mark.parametrize("resident", [False, True], ids=["with", "async with"])
 async def test_a_sync_agent_that_was_left_behind_begins_and_writes_nothing(
-    store: InMemoryLightningStore, what: str, end: End, *, resident: bool
+    timed_store: InMemoryLightningStore, what: str, end: End, *, resident: bool
 ) -> None:
+    store = timed_store
     runner = agl.LitAgentRunner[str](agl.DummyTracer(), patience=0.01)
     agent = LeftBehind(AFTERWARDS[what])
     try:
