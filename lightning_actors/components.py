@@ -20,6 +20,7 @@ from inspect import Parameter
 from types import ModuleType
 from typing import Any, Final, TypeVar, cast, overload
 
+from lightning_actors.error_text import with_article
 from lightning_actors.errors import ConfigError
 
 __all__ = ["ComponentSpec", "build_component", "find_component"]
@@ -126,7 +127,8 @@ class _Build:
         if inspect.iscoroutine(component):
             component.close()  # it is never run, which Python would warn of
         raise TypeError(
-            f"{self._name} must be a {self._expected.__name__}, but {origin} gave a {type(component).__name__}"
+            f"{self._name} must be {with_article(self._expected.__name__)}, but {origin} gave "
+            f"{with_article(type(component).__name__)}"
         )
 
     def from_mapping(self, spec: Mapping[str, Any], default: type[Any] | None) -> Any:
@@ -144,11 +146,13 @@ class _Build:
         """Call a class or factory with these options and whatever defaults it has a parameter for."""
         if not callable(kind):
             raise ConfigError(
-                f"{self._name} cannot be made from {origin} (a {type(kind).__name__}): "
-                f"give a {self._expected.__name__} as {_FORMS}"
+                f"{self._name} cannot be made from {origin} ({with_article(type(kind).__name__)}): "
+                f"give {with_article(self._expected.__name__)} as {_FORMS}"
             )
         if isinstance(kind, type) and not issubclass(kind, self._expected):
-            raise TypeError(f"{self._name} must be a {self._expected.__name__}, but {kind.__name__} is none")
+            raise TypeError(
+                f"{self._name} must be {with_article(self._expected.__name__)}, but {kind.__name__} is none"
+            )
         arguments = self._arguments(kind, options)
         return self.checked(kind(**arguments), origin)
 
@@ -213,7 +217,7 @@ class _Build:
         fitting = [name for name in names if self._fits(getattr(place, name))]
         if fitting:
             return f"it has {_listed(fitting)}" + _suggestion(wanted, fitting)
-        return f"nothing in it is a {self._expected.__name__}" + _suggestion(wanted, names)
+        return f"nothing in it is {with_article(self._expected.__name__)}" + _suggestion(wanted, names)
 
     def _fits(self, found: Any) -> bool:
         return isinstance(found, self._expected) or (isinstance(found, type) and issubclass(found, self._expected))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["describe", "note", "text_of"]
+__all__ = ["describe", "note", "text_of", "with_article"]
 
 
 def describe(error: BaseException) -> str:
@@ -24,3 +24,8 @@ def note(error: BaseException, text: str) -> None:
         error.add_note(text)
     except Exception:  # noqa: BLE001 - boundary: a user's __setattr__ may raise anything
         return
+
+
+def with_article(name: str) -> str:
+    """A name with the article that goes before it: ``an Algorithm``, ``a Tracer``."""
+    return f"{'an' if name[:1] in 'AEIOaeio' else 'a'} {name}"

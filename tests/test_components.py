@@ -148,7 +148,7 @@ def test_optional_defaults_go_to_those_who_have_a_parameter_for_them() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (3, r"part cannot be made from 3 \(a int\): give a Part as an object, a class"),
+        (3, r"part cannot be made from 3 \(an int\): give a Part as an object, a class"),
         (object(), "part cannot be made from"),
         ("Better", "not an import path: write 'package.module:Name'"),
         ("our_parts..parts:Better", "not an import path"),

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_args, get_
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from lightning_actors.error_text import with_article
 from lightning_actors.errors import NotJson
 from lightning_actors.store.unset import Unset
 
@@ -99,7 +100,7 @@ def _check_anything(value: object, depth: int) -> None:
                 _check_part(f"[{index}]", item, _Way.ANYTHING, depth + 1)
     elif not (value is None or isinstance(value, (str, int, float))):
         what = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-        raise _Refused(f"is a {what} ({reprlib.repr(value)}), which JSON cannot hold: {_ADVICE}")
+        raise _Refused(f"is {with_article(what)} ({reprlib.repr(value)}), which JSON cannot hold: {_ADVICE}")
 
 
 def _check_depth(depth: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, SupportsIndex, TypeVar
 
-from lightning_actors.error_text import note
+from lightning_actors.error_text import note, with_article
 from lightning_actors.types import Dataset
 
 __all__ = ["checked_dataset", "first_tasks"]
@@ -32,8 +32,8 @@ def checked_dataset(dataset: Dataset[T] | None, name: str) -> Dataset[T] | None:
     if isinstance(dataset, Mapping) or not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")):
         instead = "list(it.items()) or list(it.values())" if isinstance(dataset, Mapping) else "list(it)"
         raise TypeError(
-            f"{name} is a {kind.__name__}: give the tasks as something with a length and positions from 0, such as a "
-            f"list; {instead} may make one"
+            f"{name} is {with_article(kind.__name__)}: give the tasks as something with a length and positions from 0, "
+            f"such as a list; {instead} may make one"
         )
     try:
         len(dataset)

@@ -269,17 +269,22 @@ async def test_a_started_task_and_a_manual_attempt_get_copies_too(store: Lightni
 
 
 async def test_metadata_and_config_are_copied_on_the_way_in(store: LightningStore) -> None:
-    metadata = {"note": "kept"}
+    metadata = {"note": ["kept"]}
     config = RolloutConfig(max_attempts=3, retry_condition=["failed"])
     rollout = await store.enqueue_rollout(1, metadata=metadata, config=config)
-    metadata["note"] = "changed"
+    metadata["note"].append("changed")
     config.retry_condition.append("timeout")
     kept = await get(store, rollout.rollout_id)
-    assert kept.metadata == {"note": "kept"}
+    assert kept.metadata == {"note": ["kept"]}
     assert kept.config == RolloutConfig(max_attempts=3, retry_condition=["failed"])
     await store.update_rollout(rollout.rollout_id, metadata=metadata, config=config)
-    metadata["note"] = "again"
+    metadata["note"].append("again")
     config.retry_condition.clear()
     kept = await get(store, rollout.rollout_id)
-    assert kept.metadata == {"note": "changed"}
+    assert kept.metadata == {"note": ["kept", "changed"]}
     assert kept.config.retry_condition == ["failed", "timeout"]
+    attempt = (await store.start_attempt(rollout.rollout_id)).attempt
+    await store.update_attempt(rollout.rollout_id, attempt.attempt_id, metadata=metadata)
+    metadata["note"].clear()
+    (noted,) = await store.query_attempts(rollout.rollout_id)
+    assert noted.metadata == {"note": ["kept", "changed", "again"]}

@@ -107,7 +107,7 @@ def test_an_option_that_makes_no_sense_is_a_config_error(given: dict[str, Any], 
     [
         ({"n_worker": 2}, "Trainer has no option 'n_worker'; its options are n_workers"),
         ({"store": agl.DummyTracer}, "store must be a LightningStore"),
-        ({"algorithm": agl.DummyTracer}, "algorithm must be a Algorithm"),
+        ({"algorithm": agl.DummyTracer}, "algorithm must be an Algorithm"),
         ({"hooks": [lambda: None]}, "which is no Hook"),
         ({"hooks": 5}, "hooks is 5: give a lightning_actors.Hook, or a list of them"),
         ({"initial_resources": {5: None}}, "initial_resources has the name 5"),

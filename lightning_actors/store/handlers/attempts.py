@@ -108,7 +108,7 @@ def claimed(rollout: Rollout, attempt: Attempt) -> AttemptedRollout:
 
 
 def copied_task(task: Any) -> Any:
-    """A task of one's own: dicts and lists are copied, whatever else it holds goes by reference.
+    """A task, or notes, of one's own: dicts and lists are copied, whatever else it holds goes by reference.
 
     What is nested too deeply to be copied goes by reference altogether.
     """
@@ -264,7 +264,7 @@ def _with_fields(attempt: Attempt, message: UpdateAttempt) -> Attempt:
     if not isinstance(message.last_heartbeat_time, Unset):
         changes["last_heartbeat_time"] = message.last_heartbeat_time
     changed = attempt.evolve(**changes) if changes else attempt
-    return changed if isinstance(message.metadata, Unset) else rules.with_notes(changed, dict(message.metadata))
+    return changed if isinstance(message.metadata, Unset) else rules.with_notes(changed, copied_task(message.metadata))
 
 
 def follow(tables: Tables, rollout: Rollout, attempt: Attempt, now: float) -> Sequence[Rollout]:

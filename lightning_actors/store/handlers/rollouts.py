@@ -80,7 +80,7 @@ def _recorded(
         resources_id=request.resources_id or tables.latest_resources_id(),
         status=status,
         config=_DEFAULT_CONFIG if request.config is None else _copied_config(request.config),
-        metadata=dict(request.metadata or {}),
+        metadata=copied_task(request.metadata) if request.metadata else {},
     )
 
 
@@ -180,7 +180,7 @@ def _changed_fields(tables: Tables, message: UpdateRollout) -> dict[str, Any]:
     if not isinstance(message.config, Unset):
         changes["config"] = _copied_config(message.config)
     if not isinstance(message.metadata, Unset):
-        changes["metadata"] = None if message.metadata is None else dict(message.metadata)
+        changes["metadata"] = copied_task(message.metadata)
     return changes
 
 
