@@ -111,7 +111,10 @@ def seconds(name: str, given: object) -> float:
     """
     if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
         raise refused(name, given, "seconds, 0 or more")
-    return given
+    try:
+        return float(given)
+    except OverflowError:
+        raise refused(name, given, "seconds that a float holds, or math.inf") from None
 
 
 def is_finite(given: object) -> TypeGuard[float]:

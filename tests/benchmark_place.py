@@ -109,6 +109,7 @@ class Place:
                 **os.environ,
                 "PYTHONPATH": str(Path(lightning_actors.__file__).parents[1]),
                 "PYTHONWARNINGS": "error",
+                "PYTHONDONTWRITEBYTECODE": "1",  # CPython keeps the half of one that fitted on a full disk
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

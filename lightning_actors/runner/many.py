@@ -79,12 +79,16 @@ class StepMany(AsyncIterator[Rollout]):
             self._feeder = detached_task(steps.feed, self._inputs, name="inputs of step_many")
             self._feeder.finished_with(steps.wake)
         steps.go_on()
-        while not (steps.done or self._is_closed):
-            if not steps.running and self._feeder is not None and self._feeder.finished.is_set():
-                self._is_closed = True
-                self._feeder.value  # noqa: B018 - raises what the inputs raised
-                raise StopAsyncIteration
-            await steps.sleep()
+        steps.waiting += 1
+        try:
+            while not (steps.done or self._is_closed):
+                if not steps.running and self._feeder is not None and self._feeder.finished.is_set():
+                    self._is_closed = True
+                    self._feeder.value  # noqa: B018 - raises what the inputs raised
+                    raise StopAsyncIteration
+                await steps.sleep()
+        finally:
+            steps.waiting -= 1
         if self._is_closed:  # whoever else waits here may have come to the end, or left
             raise StopAsyncIteration
         rollout, trace = steps.take()
@@ -127,6 +131,8 @@ class _Steps:
         self._step = step
         self._limit = limit
         self._in_use = 0
+        self.waiting = 0
+        """How many wait for the next."""
         self.running: dict[_Call, None] = {}
         self.done: deque[_Call] = deque()
         self._news = anyio.Event()
@@ -145,9 +151,13 @@ class _Steps:
         call = detached_task(self._step, task, name="step of many")
         self.running[call] = None
         call.finished_with(lambda: self._finished(call))
-        while len(self.running) + len(self.done) + self._in_use >= self._limit:
+        while not self._has_room():
             self._room = anyio.Event()
             await self._room.wait()
+
+    def _has_room(self) -> bool:
+        in_use = 0 if self.waiting else self._in_use  # it counts while nobody else could go on with another
+        return len(self.running) + len(self.done) + in_use < self._limit
 
     def go_on(self) -> None:
         """The one that was handed out last is done with."""
@@ -157,7 +167,10 @@ class _Steps:
     def take(self) -> tuple[Rollout, Trace | None]:
         """Hand out one that has finished. Raises what its step raised."""
         self._in_use = 1
-        return self.done.popleft().value
+        call = self.done.popleft()
+        if self.waiting:
+            self._room.set()
+        return call.value
 
     async def sleep(self) -> None:
         """Wait until something has changed; several may."""

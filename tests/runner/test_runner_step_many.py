@@ -340,6 +340,31 @@ async def test_several_may_take_from_one_iterator_and_each_rollout_goes_to_one_o
     assert sorted(taken[0] + taken[1]) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_whoever_waits_is_served_though_another_keeps_what_it_took(
+    store: InMemoryLightningStore, limit: int
+) -> None:
+    runner, taken = runner_of(), list[int]()
+
+    @agl.rollout
+    async def agent(task: int) -> float:
+        await checkpoint()
+        return float(task)
+
+    with runner.run_context(agent=agent, store=store):
+        rollouts = runner.step_many(range(3), limit=limit)
+
+        async def take_one() -> None:
+            taken.append((await anext(rollouts)).input)
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(take_one)
+        await rollouts.aclose()
+    assert sorted(taken) == [0, 1, 2]
+
+
 async def test_an_iterator_that_is_closed_beside_who_waits_ends_without_an_error(store: InMemoryLightningStore) -> None:
     gated, runner, ended = Gated(), runner_of(), list[str]()
     with runner.run_context(agent=gated.agent, store=store):

@@ -31,7 +31,7 @@ def test_a_dataset_that_has_no_positions_is_refused_before_anything_begins(datas
     ]
     for call in calls:
         with pytest.raises(
-            TypeError, match=rf"(train|val)_dataset is a .*{kind.split('_', maxsplit=1)[0]}.*: give the tasks as"
+            TypeError, match=rf"(train|val)_dataset is an? .*{kind.split('_', maxsplit=1)[0]}.*: give the tasks as"
         ) as error:
             call()
         assert "list(" in str(error.value)
