@@ -181,9 +181,7 @@ class DirectAttempt(AttemptRun):
         if in_one_go is not None:
             then(in_one_go(operations))
         elif store is not None:
-            pending = self._owner.request(store, InOneGo(operations), lambda outcome: self._told(outcome, then))
-            if not pending.done:  # where store and runner both slept, the outcome was taken already
-                self._pending = pending
+            self._pending = self._owner.request(store, InOneGo(operations), lambda outcome: self._told(outcome, then))
 
     def _told(self, outcome: Outcome[Sequence[Outcome[Any]]], then: Callable[[Sequence[Outcome[Any]]], None]) -> None:
         self._pending = None

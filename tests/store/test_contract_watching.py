@@ -67,6 +67,19 @@ async def test_an_attempt_that_the_store_ends_is_stopped_once(
     leave()
 
 
+@pytest.mark.parametrize("leaver", range(3))
+async def test_all_watchers_of_an_attempt_are_told_but_one_that_has_left(store: LightningStore, leaver: int) -> None:
+    claimed, told = await running(store), [Told() for _ in range(3)]
+    leaves = [store.watch_attempt(claimed.attempt.attempt_id, one.stop) for one in told]
+    leaves[leaver]()
+    leaves[leaver]()
+    await store.statistics()  # a store that is elsewhere has heard of the watches by now
+    await store.update_rollout(claimed.rollout_id, status="cancelled")
+    assert [one.reasons for one in told] == [[] if number == leaver else ["cancelled"] for number in range(3)]
+    for leave in leaves:
+        leave()
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -405,3 +406,21 @@ def test_the_mean_reward_is_over_the_rollouts_that_succeeded() -> None:
         "<RunResult 1 failed, 1 succeeded, mean reward 0.500>",
     }
     assert trainer_of(all_at_once).fit(sometimes, [1]).mean_reward is None
+
+
+def test_what_a_rollout_needed_is_freed_without_the_garbage_collector() -> None:
+    alive: list[int] = []
+
+    @agl.rollout
+    async def agent(task: int) -> float:
+        await anyio.lowlevel.checkpoint()
+        alive.append(sum(type(one).__name__ == "PendingRequest" for one in gc.get_objects()))
+        return float(task)
+
+    gc.collect()
+    gc.disable()
+    try:
+        agl.Trainer(algorithm=agl.Baseline(), n_workers=1).fit(agent, train_dataset=list(range(20)))
+    finally:
+        gc.enable()
+    assert alive[-1] <= alive[1]
